@@ -1,0 +1,9 @@
+//! Everything that touches a tensor: data sets, encoders, features, methods, and the one protocol that
+//! scores them all. No network, no processes, no database.
+
+pub mod checkpoint;
+pub mod error;
+pub mod features;
+pub mod method;
+pub mod methods;
+pub mod nn;

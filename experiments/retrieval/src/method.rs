@@ -1,0 +1,141 @@
+//! The contract of a method: given the features of a training split it is fitted, and a fitted method
+//! maps images and texts into one common space. Scoring is nobody's business but the protocol's.
+
+use experiment_spec::{
+    catalog::{MethodEntry, Parameters},
+    scores::Scores,
+};
+
+use crate::{checkpoint::Checkpoint, error::Result, features::Pairs};
+
+/// What a method may learn from: training pairs, and validation pairs to choose with. No test pair
+/// ever reaches a method.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainingData<'a> {
+    /// Training pairs.
+    pub train: Pairs<'a>,
+    /// Validation pairs; `rows()` is 0 when the split has none.
+    pub validation: Pairs<'a>,
+    /// Number of classes; labels are in `0..classes`.
+    pub classes: usize,
+}
+
+/// Everything `fit` is given besides the data.
+pub struct FitContext<'a> {
+    /// Every parameter of the method, defaults included, checked against its entry.
+    pub parameters: &'a Parameters,
+    /// Seed of the run: all randomness is drawn from its named streams.
+    pub seed: u64,
+    /// Told about every iteration; keeps checkpoints; may ask to stop.
+    pub observer: &'a mut dyn Observer,
+    /// Where to go on from, when an earlier attempt left a checkpoint.
+    pub resume: Option<Checkpoint>,
+}
+
+impl std::fmt::Debug for FitContext<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FitContext").field("seed", &self.seed).finish_non_exhaustive()
+    }
+}
+
+/// Told what a fit does while it does it.
+pub trait Observer {
+    /// After each iteration (from 1 to `iterations`), with the quantities to record at this point, by
+    /// name; `loss` is the one shown to people.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Stopped`] when the attempt was told to stop: the fit passes it on.
+    fn iteration(&mut self, iteration: u64, iterations: u64, loss: f64, metrics: &[(&str, f64)]) -> Result<()>;
+
+    /// Whether a checkpoint is wanted after this iteration.
+    fn wants_checkpoint(&self, iteration: u64) -> bool;
+
+    /// Keeps a checkpoint, durably, in place of the one before.
+    ///
+    /// # Errors
+    /// When it cannot be written; the one before is still whole.
+    fn checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<()>;
+
+    /// A line for the run's log.
+    fn log(&mut self, line: &str);
+}
+
+/// An observer that records nothing, for tests and benchmarks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn iteration(&mut self, _: u64, _: u64, _: f64, _: &[(&str, f64)]) -> Result<()> {
+        Ok(())
+    }
+    fn wants_checkpoint(&self, _: u64) -> bool {
+        false
+    }
+    fn checkpoint(&mut self, _: &Checkpoint) -> Result<()> {
+        Ok(())
+    }
+    fn log(&mut self, _: &str) {}
+}
+
+/// One line of the registry.
+pub trait Method: Sync {
+    /// Key, label, parameters, departures.
+    fn entry(&self) -> MethodEntry;
+
+    /// Fits on the training pairs.
+    ///
+    /// # Errors
+    /// By kind: unusable data, a value that is not a number (named, with its iteration), a stop.
+    fn fit(&self, data: TrainingData<'_>, context: FitContext<'_>) -> Result<Box<dyn Fitted>>;
+}
+
+/// Rows of an embedding, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedding {
+    /// Number of rows.
+    pub rows: usize,
+    /// Columns of each row.
+    pub dims: usize,
+    /// `rows * dims` values. f32 embeddings are scored by an f32 product, f64 ones by an f64 product.
+    pub values: EmbeddingValues,
+}
+
+/// Element type of an embedding: what the method computes in.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EmbeddingValues {
+    /// Methods trained in f32.
+    F32(Vec<f32>),
+    /// Linear algebra in f64.
+    F64(Vec<f64>),
+}
+
+/// A fitted method: embeds, and can be kept.
+pub trait Fitted {
+    /// Embeds rows of image features.
+    ///
+    /// # Errors
+    /// When an operation fails; never silently NaN.
+    fn embed_image(&self, rows: crate::features::Rows<'_>) -> Result<Embedding>;
+    /// Embeds rows of text features, in the same space.
+    ///
+    /// # Errors
+    /// As [`Fitted::embed_image`].
+    fn embed_text(&self, rows: crate::features::Rows<'_>) -> Result<Embedding>;
+    /// Tensors of the model by name, to be kept as `model.safetensors`.
+    fn tensors(&self) -> Vec<crate::checkpoint::NamedTensor>;
+    /// Iteration whose weights are used (0 for closed forms).
+    fn selected_iteration(&self) -> u64;
+}
+
+/// Scores with what else a run leaves: its embeddings of the test split and its model.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Scores and facts.
+    pub scores: Scores,
+    /// Test images in the common space.
+    pub image: Embedding,
+    /// Test texts in the common space.
+    pub text: Embedding,
+    /// The model.
+    pub model: Vec<crate::checkpoint::NamedTensor>,
+}

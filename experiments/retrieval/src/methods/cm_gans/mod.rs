@@ -1,0 +1,5 @@
+//! CM-GANs and its ablations (spec parts A and B).
+
+pub mod form;
+pub mod settings;
+pub mod state;

@@ -1,0 +1,3 @@
+//! The methods of the paper, one file or folder each.
+
+pub mod cm_gans;

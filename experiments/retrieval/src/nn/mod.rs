@@ -1,0 +1,5 @@
+//! Building blocks of every method: products, element types, seeded randomness.
+
+pub mod gemm;
+pub mod real;
+pub mod stream;

@@ -1,0 +1,170 @@
+//! What may be asked for: methods with their parameters, data sets, encoders. A plain value, built
+//! by the binary from the numeric crate's registry; tests of the planner and scheduler pass a toy one.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+/// Value of one parameter, in its canonical JSON form.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ParameterValue {
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// A real number.
+    Float(f64),
+    /// A choice, by its kebab-case name.
+    Text(String),
+}
+
+impl fmt::Display for ParameterValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => value.fmt(f),
+            Self::Integer(value) => value.fmt(f),
+            Self::Float(value) => value.fmt(f),
+            Self::Text(value) => value.fmt(f),
+        }
+    }
+}
+
+/// All parameters of a run by kebab-case key, in alphabetical order (the canonical order).
+pub type Parameters = BTreeMap<String, ParameterValue>;
+
+/// What values a parameter takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ParameterKind {
+    /// `true` or `false`.
+    Bool,
+    /// A whole number in `min..=max`.
+    Integer { min: i64, max: i64 },
+    /// A real number in `min..=max`; a whole number is read as one.
+    Float { min: f64, max: f64 },
+    /// One of these names.
+    Choice(Vec<String>),
+}
+
+/// One parameter of a method.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Parameter {
+    /// Kebab-case key, as in YAML.
+    pub key: String,
+    /// Values it takes.
+    pub kind: ParameterKind,
+    /// Value when nothing is said.
+    pub default: ParameterValue,
+    /// What it does, in one sentence, with its source in the paper or spec.
+    pub help: String,
+}
+
+/// A named set of parameter values, chosen by the key `preset`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preset {
+    /// Name, as in YAML.
+    pub name: String,
+    /// Values that differ from the defaults.
+    pub values: Parameters,
+}
+
+/// One line of the method registry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MethodEntry {
+    /// Kebab-case key, as in YAML.
+    pub key: String,
+    /// Label as printed in papers; default label of its rows.
+    pub label: String,
+    /// Rises when a change of the code changes results; part of the fingerprint.
+    pub revision: u32,
+    /// What is optimised, in one formula or sentence.
+    pub objective: String,
+    /// Citation.
+    pub reference: String,
+    /// Parameters in the order they are to be printed.
+    pub parameters: Vec<Parameter>,
+    /// Presets; the first is the default and its values are the defaults.
+    pub presets: Vec<Preset>,
+    /// Where the implementation departs from the paper; printed as footnotes.
+    pub departures: Vec<String>,
+}
+
+/// One data set that this installation can read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataSetEntry {
+    /// Kebab-case key, as in YAML.
+    pub key: String,
+    /// Version of the content: the hash of its manifest. Part of the fingerprint; never a path.
+    pub version: String,
+    /// One sentence on what it is and where it comes from.
+    pub description: String,
+    /// Class names, index = label.
+    pub classes: Vec<String>,
+    /// Pairs for training, validation and test.
+    pub train: usize,
+    /// Pairs for validation.
+    pub validation: usize,
+    /// Pairs for test.
+    pub test: usize,
+    /// Encoder used when the submission names none.
+    pub default_encoder: String,
+    /// Encoders that can read it.
+    pub encoders: Vec<String>,
+}
+
+/// One pair of encoders (image and text) that makes features.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EncoderEntry {
+    /// Kebab-case key, as in YAML.
+    pub key: String,
+    /// Rises when a change of the code changes features; part of the fingerprint.
+    pub revision: u32,
+    /// One sentence on what it is.
+    pub description: String,
+    /// Dimensions of the image features.
+    pub image_dims: usize,
+    /// Dimensions of the text features.
+    pub text_dims: usize,
+}
+
+/// Everything that a submission may name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Catalog {
+    /// Methods, in the order of the paper's tables.
+    pub methods: Vec<MethodEntry>,
+    /// Data sets found.
+    pub data_sets: Vec<DataSetEntry>,
+    /// Encoders.
+    pub encoders: Vec<EncoderEntry>,
+    /// Revision of the scoring protocol (splits, selection, MAP); part of the fingerprint.
+    pub protocol: u32,
+}
+
+impl Catalog {
+    /// The method of that key.
+    #[must_use]
+    pub fn method(&self, key: &str) -> Option<&MethodEntry> {
+        self.methods.iter().find(|entry| entry.key == key)
+    }
+
+    /// The data set of that key.
+    #[must_use]
+    pub fn data_set(&self, key: &str) -> Option<&DataSetEntry> {
+        self.data_sets.iter().find(|entry| entry.key == key)
+    }
+
+    /// The encoder of that key.
+    #[must_use]
+    pub fn encoder(&self, key: &str) -> Option<&EncoderEntry> {
+        self.encoders.iter().find(|entry| entry.key == key)
+    }
+}
+
+impl MethodEntry {
+    /// The parameter of that key.
+    #[must_use]
+    pub fn parameter(&self, key: &str) -> Option<&Parameter> {
+        self.parameters.iter().find(|parameter| parameter.key == key)
+    }
+}

@@ -1,0 +1,10 @@
+//! The vocabulary of the project: submissions, plans, steps, scores, tables. No input or output, no
+//! tensors: everything here is a plain value or a pure function, so every other crate may import it.
+//!
+//! Entry points: `spec` reads a submission, `plan` expands it against a [`catalog::Catalog`],
+//! `table` turns records of scores into the paper's tables.
+
+pub mod catalog;
+pub mod ids;
+pub mod run;
+pub mod scores;

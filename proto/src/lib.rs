@@ -1,0 +1,19 @@
+//! The wire contract between users, coordinator and workers: generated messages and services.
+//!
+//! Nothing here decides anything. Workers call the coordinator and need no open port themselves.
+
+/// Messages and services of `orchestrator.v1`.
+#[allow(missing_debug_implementations, unreachable_pub, clippy::pedantic, clippy::all)]
+pub mod v1 {
+    tonic::include_proto!("orchestrator.v1");
+}
+
+/// Rises when coordinator and worker of the older number could misunderstand each other; checked on
+/// registering. 0 is never used: it means that the field was not set.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Largest message that either side takes, in bytes. Reports and chunks are cut far below it.
+pub const MAX_MESSAGE_BYTES: usize = 8 << 20;
+
+/// Largest part of a blob that travels in one message, in bytes.
+pub const CHUNK_BYTES: usize = 1 << 20;
