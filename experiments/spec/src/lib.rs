@@ -9,3 +9,4 @@ pub mod ids;
 pub mod run;
 pub mod scores;
 pub mod spec;
+pub mod table;
