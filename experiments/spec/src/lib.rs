@@ -8,3 +8,5 @@ pub mod catalog;
 pub mod ids;
 pub mod run;
 pub mod scores;
+pub mod spec;
+pub mod table;
