@@ -101,7 +101,7 @@ pub(super) fn clean(text: &str, limit: usize) -> String {
     let start: String = text.chars().take(limit.saturating_mul(4)).collect();
     let text = line(&start);
     match text.char_indices().nth(limit) {
-        Some((end, _)) => format!("{}...", &text[..end]),
+        Some((end, _)) => format!("{}...", text[..end].trim_end()),
         None => text,
     }
 }
