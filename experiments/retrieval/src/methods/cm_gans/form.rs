@@ -27,7 +27,9 @@ pub struct Update<'a, T> {
     pub player: Player,
     /// Its loss before the step.
     pub loss: f64,
-    /// The loss's weighted terms by name (they add up to it), as in the traces.
+    /// The loss's weighted terms by name (they add up to it), as in the traces: `reconstruction`,
+    /// `original` (`d_i`, `d_t`); `other`, `real`, `mismatched` (`d_ci`, `d_ct`); of `inter`, `intra`,
+    /// `class`, `reconstruction` those that the settings have (generators).
     pub terms: &'a [(&'static str, f64)],
     /// Gradient of every tensor the player owns; only when [`Watcher::wants_gradients`].
     pub gradients: Option<Tensors<T>>,
@@ -55,6 +57,17 @@ pub enum Modality {
     Image,
     /// Text generator and its features.
     Text,
+}
+
+impl Modality {
+    /// Prefix of its tensors.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Text => "text",
+        }
+    }
 }
 
 /// A form of the training step.

@@ -1,5 +1,7 @@
 //! CM-GANs and its ablations (spec parts A and B).
 
 pub mod form;
+pub mod init;
+pub mod layout;
 pub mod settings;
 pub mod state;
