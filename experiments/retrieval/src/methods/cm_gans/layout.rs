@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use super::{
     form::Modality,
     settings::{Settings, Sizes, SoftmaxHead, WeightSharing},
-    state::Player,
+    state::{Player, State, Tensors},
 };
+use crate::error::{Error, Result};
 
 /// Suffixes of a linear layer.
 pub const LINEAR: [&str; 2] = ["weight", "bias"];
@@ -139,6 +140,44 @@ pub fn running_names() -> Vec<String> {
         .iter()
         .flat_map(|layer| names(layer, &["mean", "var"]))
         .collect()
+}
+
+/// Checks that a state has exactly the tensors of these settings, in their shapes and filled.
+///
+/// # Errors
+/// [`Error::Data`] naming the first tensor at fault.
+pub fn check<T>(state: &State<T>, settings: &Settings, sizes: Sizes) -> Result<()> {
+    let shapes = shapes(settings, sizes);
+    let running = running_names().into_iter().map(|name| (name, vec![sizes.hidden])).collect();
+    compare("weights", &state.weights, &shapes)?;
+    compare("running statistics", &state.running, &running)?;
+    let ownership = ownership(settings);
+    if !state.adam.keys().eq(ownership.keys()) {
+        return Err(Error::Data("the state has other players than these settings".into()));
+    }
+    for (player, owned) in ownership {
+        let owned = owned.into_iter().map(|name| (name.clone(), shapes[&name].clone())).collect();
+        compare(player.name(), &state.adam[&player].m, &owned)?;
+        compare(player.name(), &state.adam[&player].v, &owned)?;
+    }
+    Ok(())
+}
+
+fn compare<T>(what: &str, tensors: &Tensors<T>, shapes: &BTreeMap<String, Vec<usize>>) -> Result<()> {
+    for (name, shape) in shapes {
+        match tensors.get(name) {
+            None => return Err(Error::Data(format!("the {what} of the state lack {name}"))),
+            Some(array) if array.shape != *shape || array.data.len() != shape.iter().product::<usize>() => {
+                let found = (&array.shape, array.data.len());
+                return Err(Error::Data(format!("{what}: {name} has shape and length {found:?}, not {shape:?}")));
+            }
+            Some(_) => {}
+        }
+    }
+    match tensors.keys().find(|name| !shapes.contains_key(*name)) {
+        Some(name) => Err(Error::Data(format!("the {what} of the state have {name}, which these settings have not"))),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -3,5 +3,7 @@
 pub mod form;
 pub mod init;
 pub mod layout;
+mod networks;
+pub mod plain;
 pub mod settings;
 pub mod state;
