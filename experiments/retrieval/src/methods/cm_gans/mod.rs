@@ -1,5 +1,6 @@
 //! CM-GANs and its ablations (spec parts A and B).
 
+pub mod embed;
 pub mod form;
 pub mod init;
 pub mod layout;
