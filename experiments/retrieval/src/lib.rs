@@ -6,4 +6,5 @@ pub mod error;
 pub mod features;
 pub mod method;
 pub mod methods;
+pub mod metrics;
 pub mod nn;

@@ -21,11 +21,10 @@ pub struct TableSpec {
 }
 
 /// Kind of a table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TableKind {
     /// image->text, text->image and their average.
-    #[default]
     Ablation,
     /// The same, and image->all, text->all and their average.
     Main,
