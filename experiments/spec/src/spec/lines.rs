@@ -31,7 +31,7 @@ pub(super) struct Axis {
 /// The entries that could be read.
 #[derive(Debug)]
 pub(super) struct Lines<'c> {
-    pub(super) lines: Vec<Line<'c>>,
+    pub(super) read: Vec<Line<'c>>,
     /// Whether the method of every entry is known.
     pub(super) methods_known: bool,
     /// Whether every label is known, also those that grids make.
@@ -47,15 +47,12 @@ pub(super) fn read<'c>(
 ) -> Lines<'c> {
     let items = methods.list(problems, "a list of methods", MAX_METHODS);
     let known = items.is_some();
-    let mut lines = Lines { lines: Vec::new(), methods_known: known, labels_known: known };
+    let mut lines = Lines { read: Vec::new(), methods_known: known, labels_known: known };
     for item in items.iter().flatten() {
-        match line(item, defaults, catalog, problems) {
-            Some((line, labels_known)) => {
-                lines.labels_known &= labels_known;
-                lines.lines.push(line);
-            }
-            None => (lines.methods_known, lines.labels_known) = (false, false),
-        }
+        let line = line(item, defaults, catalog, problems);
+        lines.methods_known &= line.is_some();
+        lines.labels_known &= line.as_ref().is_some_and(|(_, labels_known)| *labels_known);
+        lines.read.extend(line.map(|(line, _)| line));
     }
     if let Some(defaults) = defaults {
         check_defaults(defaults, &lines, catalog, problems);
@@ -83,7 +80,7 @@ fn line<'c>(
         (nothing, Some(cursor.clone()))
     };
     let label = own.get("label").map(|label| label.text(problems, "a label", MAX_LABEL));
-    let key = method?.choice(problems, "a method:", catalog.methods.iter().map(|entry| entry.key.as_str()))?;
+    let key = method?.choice(problems, "a method:", &catalog.methods.iter().map(|entry| entry.key.as_str()))?;
     let entry = catalog.method(key)?;
     let parameters = entry.parameters.iter().map(|parameter| parameter.key.as_str());
     own.refuse_unknown(problems, &keys::METHOD.iter().copied().chain(parameters).collect::<Vec<_>>());
@@ -118,7 +115,7 @@ fn axes(
         let names = entry.presets.iter().map(|preset| preset.name.as_str());
         take("preset", &mut |cursor| {
             values(cursor, problems, |cursor, problems| {
-                let name = cursor.choice(problems, "a preset:", names.clone())?;
+                let name = cursor.choice(problems, "a preset:", &names)?;
                 Some(ParameterValue::Text(name.to_owned()))
             })
         });
@@ -133,7 +130,7 @@ fn axes(
 
 /// Reports every key of `defaults` that no listed method has.
 fn check_defaults(defaults: &Fields<'_>, lines: &Lines<'_>, catalog: &Catalog, problems: &mut Problems) {
-    let listed: Vec<&MethodEntry> = lines.lines.iter().map(|line| line.entry).collect();
+    let listed: Vec<&MethodEntry> = lines.read.iter().map(|line| line.entry).collect();
     // Where an entry could not be read, its method may be any of the catalog.
     let entries = if lines.methods_known { listed } else { catalog.methods.iter().collect() };
     let mut known: Vec<&str> =

@@ -23,7 +23,7 @@ struct Selection<'n> {
 /// Names that an override may select by, each once.
 struct Names {
     what: &'static str,
-    names: Vec<String>,
+    each: Vec<String>,
     /// Whether that is all of them: where some could not be read, an unknown name is not held against the user.
     all: bool,
 }
@@ -79,8 +79,8 @@ pub(super) fn apply(
 impl Names {
     fn new<'a>(what: &'static str, names: impl Iterator<Item = &'a str>, all: bool) -> Self {
         let mut seen = HashSet::new();
-        let names = names.filter(|name| seen.insert(*name)).map(str::to_owned).collect();
-        Self { what, names, all }
+        let each = names.filter(|name| seen.insert(*name)).map(str::to_owned).collect();
+        Self { what, each, all }
     }
 }
 
@@ -119,11 +119,11 @@ fn select<'n>(fields: &Fields<'n>, known: &[Names; 3], problems: &mut Problems) 
 
 /// One name or a list of names.
 fn one_or_more<'n>(cursor: &Cursor<'n>, known: &Names, problems: &mut Problems) -> Option<HashSet<&'n str>> {
-    let set: HashSet<&str> = known.names.iter().map(String::as_str).collect();
+    let set: HashSet<&str> = known.each.iter().map(String::as_str).collect();
     let names = values(cursor, problems, |cursor, problems| {
         let name = cursor.text(problems, known.what.trim_end_matches(':'), MAX_GRID_LABEL)?;
         if known.all && !set.contains(name) {
-            cursor.expected_one_of(problems, known.what, known.names.iter().map(String::as_str));
+            cursor.expected_one_of(problems, known.what, &known.each.iter().map(String::as_str));
             return None;
         }
         Some(name)

@@ -10,7 +10,7 @@ pub(super) fn value(cursor: &Cursor<'_>, parameter: &Parameter, problems: &mut P
         ParameterKind::Integer { min, max } => cursor.integer(problems, &(*min..=*max)).map(ParameterValue::Integer),
         ParameterKind::Float { min, max } => cursor.float(problems, &(*min..=*max)).map(ParameterValue::Float),
         ParameterKind::Choice(names) => cursor
-            .choice(problems, "one of", names.iter().map(String::as_str))
+            .choice(problems, "one of", &names.iter().map(String::as_str))
             .map(|name| ParameterValue::Text(name.to_owned())),
     }
 }

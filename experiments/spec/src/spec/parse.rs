@@ -82,7 +82,7 @@ fn name<'n>(cursor: &Cursor<'n>, problems: &mut Problems) -> Option<&'n str> {
 
 /// The encoder named for all data sets; `None` when there is no such one.
 fn encoder<'c>(cursor: &Cursor<'_>, catalog: &'c Catalog, problems: &mut Problems) -> Option<&'c str> {
-    cursor.choice(problems, "an encoder:", catalog.encoders.iter().map(|entry| entry.key.as_str()))
+    cursor.choice(problems, "an encoder:", &catalog.encoders.iter().map(|entry| entry.key.as_str()))
 }
 
 /// Reads `datasets` and gives each its encoder: the one the file names, if it names a known one, else its own.
@@ -97,7 +97,7 @@ fn data_sets(
     let mut whole = true;
     for item in &items {
         let names = catalog.data_sets.iter().map(|entry| entry.key.as_str());
-        let Some(entry) = item.choice(problems, "a data set:", names).and_then(|key| catalog.data_set(key)) else {
+        let Some(entry) = item.choice(problems, "a data set:", &names).and_then(|key| catalog.data_set(key)) else {
             whole = false;
             continue;
         };

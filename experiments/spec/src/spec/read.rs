@@ -48,7 +48,7 @@ impl<'n> Cursor<'n> {
         &self,
         problems: &mut Problems,
         what: &str,
-        names: impl IntoIterator<Item = &'c str> + Clone,
+        names: &(impl IntoIterator<Item = &'c str> + Clone),
     ) {
         let near = |wrong: &str| did_you_mean(wrong, names.clone());
         let hint = || if let Value::Scalar { text, .. } = &self.node.value { near(text) } else { String::new() };
@@ -142,7 +142,7 @@ impl<'n> Cursor<'n> {
         &self,
         problems: &mut Problems,
         what: &str,
-        names: impl IntoIterator<Item = &'c str> + Clone,
+        names: &(impl IntoIterator<Item = &'c str> + Clone),
     ) -> Option<&'c str> {
         if let Value::Scalar { text, .. } = &self.node.value
             && let Some(name) = names.clone().into_iter().find(|name| name == text)

@@ -18,7 +18,7 @@ pub(super) fn read(cursor: &Cursor<'_>, problems: &mut Problems) -> Option<Resou
     let default = Resources::default();
     let device = fields.read_or("device", default.device, |device| {
         let known = [("auto", Device::Auto), ("cpu", Device::Cpu), ("cuda", Device::Cuda)];
-        let name = device.choice(problems, "a device:", known.map(|(name, _)| name))?;
+        let name = device.choice(problems, "a device:", &known.map(|(name, _)| name))?;
         known.iter().find(|(known, _)| *known == name).map(|(_, device)| *device)
     });
     let cpus = fields.read_or("cpus", default.cpus, |cpus| {

@@ -47,7 +47,7 @@ pub(super) fn expand<'c>(
     problems: &mut Problems,
 ) -> Rows<'c> {
     let sizes = lines
-        .lines
+        .read
         .iter()
         .map(|line| line.axes.iter().try_fold(1_usize, |product, axis| product.checked_mul(axis.values.len())));
     let rows = sizes.into_iter().try_fold(0_usize, |sum, size| sum.checked_add(size?));
@@ -64,7 +64,7 @@ pub(super) fn expand<'c>(
         );
         return Rows { drafts: Vec::new(), labels_known: false };
     }
-    let mut drafts: Vec<_> = lines.lines.iter().flat_map(|line| grid(line, data_sets)).collect();
+    let mut drafts: Vec<_> = lines.read.iter().flat_map(|line| grid(line, data_sets)).collect();
     if let Some(overrides) = overrides {
         overrides::apply(overrides, data_sets, &mut drafts, lines, problems);
     }

@@ -36,11 +36,11 @@ fn table(cursor: &Cursor<'_>, rows: &Rows<'_>, problems: &mut Problems) -> Optio
     fields.refuse_unknown(problems, keys::TABLE);
     let title = fields.require(problems, "title").and_then(|title| title.text(problems, "a title", MAX_TITLE));
     let kind = fields.read_or("kind", TableKind::Main, |kind| {
-        kind.choice(problems, "a kind of table:", TableKind::ALL.map(TableKind::name)).and_then(TableKind::from_name)
+        kind.choice(problems, "a kind of table:", &TableKind::ALL.map(TableKind::name)).and_then(TableKind::from_name)
     });
     let normalisation = fields.read_or("normalisation", Normalisation::None, |normalisation| {
         let names = Normalisation::ALL.map(Normalisation::name);
-        normalisation.choice(problems, "a normalisation:", names).and_then(Normalisation::from_name)
+        normalisation.choice(problems, "a normalisation:", &names).and_then(Normalisation::from_name)
     });
     let digits = fields.read_or("digits", DEFAULT_DIGITS, |digits| {
         digits.integer(problems, &(1..=i64::from(MAX_DIGITS))).and_then(|digits| u8::try_from(digits).ok())
