@@ -8,3 +8,6 @@ pub mod method;
 pub mod methods;
 pub mod metrics;
 pub mod nn;
+pub mod normalise;
+pub mod parameters;
+pub mod registry;
