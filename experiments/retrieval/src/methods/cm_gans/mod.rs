@@ -1,6 +1,7 @@
 //! CM-GANs and its ablations (spec parts A and B).
 
 pub mod embed;
+pub mod fast;
 pub mod form;
 pub mod init;
 pub mod layout;
