@@ -2,7 +2,11 @@
 //! scores them all. No network, no processes, no database.
 
 pub mod checkpoint;
+pub mod datasets;
+pub mod encoders;
 pub mod error;
+pub mod extraction;
+pub mod feature_file;
 pub mod features;
 pub mod method;
 pub mod methods;
