@@ -4,7 +4,10 @@
 pub mod checkpoint;
 pub mod error;
 pub mod features;
+pub mod kind;
 pub mod method;
 pub mod methods;
 pub mod metrics;
 pub mod nn;
+pub mod outcome;
+pub mod protocol;

@@ -161,9 +161,7 @@ fn scores<T: Similarity>(image: &[T], text: &[T], dims: usize, labels: &[u32], c
 /// One tally a task, in the order of [`Task::ALL`]. `[image, text]` are queries and the all-modal gallery; the
 /// galleries of the other modality are the `raw` ones: there the authors z-score the query side only.
 fn rankings<T: Similarity>([image, text]: [&[T]; 2], raw: [&[T]; 2], dims: usize, labels: &[u32]) -> [Tally; 6] {
-    let sweep = |queries, galleries: &[&[T]], own| {
-        Sweep { queries, galleries, own, dims, labels, in_full: true }.run()
-    };
+    let sweep = |queries, galleries: &[&[T]], own| Sweep { queries, galleries, own, dims, labels, in_full: true }.run();
     let [image_to_text, _] = sweep(image, &[raw[1]], None);
     let [text_to_image, _] = sweep(text, &[raw[0]], None);
     let [image_to_all, image_self_out] = sweep(image, &[image, text], Some(0));
