@@ -53,11 +53,7 @@ fn plain_cell(cell: &Cell, digits: u8) -> String {
 
 /// The mark of a cell's note, counted from 1 as it is printed; nothing where it has none.
 pub(super) fn noted(cell: &Cell, mark: impl Fn(usize) -> String) -> String {
-    let note = match cell {
-        Cell::Empty { note } => Some(*note),
-        Cell::Scored { note, .. } => *note,
-    };
-    note.map(|note| mark(note + 1)).unwrap_or_default()
+    cell.note().map(|note| mark(note + 1)).unwrap_or_default()
 }
 
 /// Whether some cell carries a rank, so that the marks need a legend.
@@ -66,17 +62,23 @@ pub(super) fn ranked(table: &Table) -> bool {
     table.rows.iter().flat_map(|row| &row.cells).any(has_rank)
 }
 
-/// The figures of a scored cell, rounded to the table's digits.
-pub(super) struct Figure {
-    pub(super) rank: Option<Rank>,
-    pub(super) mean: String,
-    pub(super) std: Option<String>,
-    /// Set where the cell has fewer seeds than others.
-    pub(super) n: Option<usize>,
+/// The figures of a scored cell, rounded to the table's digits: what every printed form prints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figure {
+    /// Place in its column.
+    pub rank: Option<Rank>,
+    /// Mean.
+    pub mean: String,
+    /// Sample standard deviation; none for a single seed.
+    pub std: Option<String>,
+    /// Number of seeds, set where the cell has fewer than others.
+    pub n: Option<usize>,
 }
 
 impl Figure {
-    pub(super) fn of(cell: &Cell, digits: u8) -> Option<Self> {
+    /// Of this cell; none when it is empty.
+    #[must_use]
+    pub fn of(cell: &Cell, digits: u8) -> Option<Self> {
         let Cell::Scored { summary, rank, short, .. } = cell else { return None };
         let round = |value: f64| format!("{value:.*}", usize::from(digits));
         let n = short.then_some(summary.n);
