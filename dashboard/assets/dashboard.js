@@ -18,16 +18,19 @@ function keep(old, fresh) {
     if (same) same.open = true;
   }
   const boxes = fresh.querySelectorAll(".scroll");
-  return [...old.querySelectorAll(".scroll")].map((box, index) => [boxes[index], box.scrollLeft, box === document.activeElement]);
+  return [...old.querySelectorAll(".scroll")].map((box, index) => ({
+    box: boxes[index], left: box.scrollLeft, top: box.scrollTop, active: box === document.activeElement,
+  }));
 }
 
 function replace(old, fresh) {
   const focused = old.contains(document.activeElement) ? document.activeElement.id : "";
-  const boxes = keep(old, fresh);
+  const kept = keep(old, fresh);
   old.replaceWith(fresh);
-  for (const [box, left, active] of boxes) {
+  for (const { box, left, top, active } of kept) {
     if (!box) continue;
     box.scrollLeft = left;
+    box.scrollTop = top;
     if (active) box.focus({ preventScroll: true });
   }
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });

@@ -30,7 +30,7 @@ fn table(shown: &Shown) -> Markup {
         table {
             thead {
                 tr {
-                    @for heading in ["step", "what", "data set", "seed", "state", "progress", "rate", "loss", "time left", "result"] {
+                    @for heading in ["step", "state", "what", "seed", "progress", "rate", "loss", "time left", "data set", "result"] {
                         th scope="col" { (heading) }
                     }
                 }
@@ -48,14 +48,13 @@ fn row(step: &StepSummary) -> Markup {
     html! {
         tr {
             td .figure { (step.id) }
-            th scope="row" { @if step.kind == "extraction" { "features by " } (step.label) }
-            td { (step.data_set) }
-            td .figure { (step.seed) }
             td {
                 (state(&step.state))
                 @if step.attempt > 1 { small { " attempt " (step.attempt) } }
                 @if !step.worker.is_empty() { small { " " (step.worker) } }
             }
+            th scope="row" { @if step.kind == "extraction" { "features by " } (step.label) }
+            td .figure { (step.seed) }
             @if let Some(progress) = progress {
                 td { (bar(step, progress)) }
                 td .figure { (rate(progress.iterations_per_second)) }
@@ -64,6 +63,7 @@ fn row(step: &StepSummary) -> Markup {
             } @else {
                 td {} td {} td {} td {}
             }
+            td { (step.data_set) }
             td {
                 @if let Some(average) = step.bi_modal_average {
                     span .figure title="bi-modal average" { (format!("{average:.3}")) }

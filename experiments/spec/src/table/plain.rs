@@ -130,7 +130,7 @@ pub(super) fn ranges(seeds: &[u64]) -> String {
     parts.join(", ")
 }
 
-/// Seconds for people: `8.4 s`, `3 min 20 s`, `2 h 05 min`.
+/// Seconds for people: `8.4 s`, `3 min 20 s`, `2 h 05 min`, `3 d 04 h`.
 #[must_use]
 pub fn duration(seconds: f64) -> String {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what fits")]
@@ -138,7 +138,8 @@ pub fn duration(seconds: f64) -> String {
     match whole {
         0..60 => format!("{:.1} s", seconds.max(0.0)),
         60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
-        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+        3600..86_400 => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+        _ => format!("{} d {:02} h", whole / 86_400, whole % 86_400 / 3600),
     }
 }
 
@@ -166,6 +167,7 @@ mod tests {
         assert_eq!(duration(59.7), "1 min 00 s");
         assert_eq!(duration(200.0), "3 min 20 s");
         assert_eq!(duration(7_500.0), "2 h 05 min");
+        assert_eq!(duration(273_700.0), "3 d 04 h");
         assert_eq!(duration(-1.0), "0.0 s");
     }
 }
