@@ -160,8 +160,7 @@ fn value(run: &RunRecord, measure: Measure, normalisation: Normalisation) -> Res
 
 /// Cells with fewer seeds than the fullest show their n.
 fn mark_short(rows: &mut [Row]) {
-    let n = |cell: &Cell| if let Cell::Scored { summary, .. } = cell { summary.n } else { 0 };
-    let most = rows.iter().flat_map(|row| &row.cells).map(n).max().unwrap_or(0);
+    let most = rows.iter().flat_map(|row| &row.cells).map(Cell::n).max().unwrap_or(0);
     for cell in rows.iter_mut().flat_map(|row| &mut row.cells) {
         if let Cell::Scored { summary, short, .. } = cell {
             *short = summary.n < most;

@@ -46,8 +46,7 @@ pub(super) fn facts(
 }
 
 fn score(kind: TableKind, rows: &[Row]) -> String {
-    let n = |cell: &Cell| if let Cell::Scored { summary, .. } = cell { summary.n } else { 0 };
-    let most = rows.iter().flat_map(|row| &row.cells).map(n).max().unwrap_or(0);
+    let most = rows.iter().flat_map(|row| &row.cells).map(Cell::n).max().unwrap_or(0);
     let over = match most {
         0 => "no score yet".to_owned(),
         1 => "one seed (n=1), so no deviation".to_owned(),

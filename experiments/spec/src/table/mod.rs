@@ -24,7 +24,7 @@ pub use self::{
     markdown::{escape as escape_markdown, markdown},
     measure::Measure,
     model::{Cell, Column, Fact, Rank, Row, Summary, Table},
-    plain::{Grid, duration, grid},
+    plain::{Figure, Grid, duration, grid},
     record::RunRecord,
     text::text,
 };

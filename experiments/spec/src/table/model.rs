@@ -67,6 +67,26 @@ pub enum Cell {
     },
 }
 
+impl Cell {
+    /// Index in [`Table::notes`] of what it lacks.
+    #[must_use]
+    pub fn note(&self) -> Option<usize> {
+        match self {
+            Self::Empty { note } => Some(*note),
+            Self::Scored { note, .. } => *note,
+        }
+    }
+
+    /// Number of seeds with a score.
+    #[must_use]
+    pub fn n(&self) -> usize {
+        match self {
+            Self::Empty { .. } => 0,
+            Self::Scored { summary, .. } => summary.n,
+        }
+    }
+}
+
 /// Place of a mean in its column; means that print alike share theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rank {

@@ -53,11 +53,7 @@ fn plain_cell(cell: &Cell, digits: u8) -> String {
 
 /// The mark of a cell's note, counted from 1 as it is printed; nothing where it has none.
 pub(super) fn noted(cell: &Cell, mark: impl Fn(usize) -> String) -> String {
-    let note = match cell {
-        Cell::Empty { note } => Some(*note),
-        Cell::Scored { note, .. } => *note,
-    };
-    note.map(|note| mark(note + 1)).unwrap_or_default()
+    cell.note().map(|note| mark(note + 1)).unwrap_or_default()
 }
 
 /// Whether some cell carries a rank, so that the marks need a legend.
@@ -66,17 +62,23 @@ pub(super) fn ranked(table: &Table) -> bool {
     table.rows.iter().flat_map(|row| &row.cells).any(has_rank)
 }
 
-/// The figures of a scored cell, rounded to the table's digits.
-pub(super) struct Figure {
-    pub(super) rank: Option<Rank>,
-    pub(super) mean: String,
-    pub(super) std: Option<String>,
-    /// Set where the cell has fewer seeds than others.
-    pub(super) n: Option<usize>,
+/// The figures of a scored cell, rounded to the table's digits: what every printed form prints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figure {
+    /// Place in its column.
+    pub rank: Option<Rank>,
+    /// Mean.
+    pub mean: String,
+    /// Sample standard deviation; none for a single seed.
+    pub std: Option<String>,
+    /// Number of seeds, set where the cell has fewer than others.
+    pub n: Option<usize>,
 }
 
 impl Figure {
-    pub(super) fn of(cell: &Cell, digits: u8) -> Option<Self> {
+    /// Of this cell; none when it is empty.
+    #[must_use]
+    pub fn of(cell: &Cell, digits: u8) -> Option<Self> {
         let Cell::Scored { summary, rank, short, .. } = cell else { return None };
         let round = |value: f64| format!("{value:.*}", usize::from(digits));
         let n = short.then_some(summary.n);
@@ -128,7 +130,7 @@ pub(super) fn ranges(seeds: &[u64]) -> String {
     parts.join(", ")
 }
 
-/// Seconds for people: `8.4 s`, `3 min 20 s`, `2 h 05 min`.
+/// Seconds for people: `8.4 s`, `3 min 20 s`, `2 h 05 min`, `3 d 04 h`.
 #[must_use]
 pub fn duration(seconds: f64) -> String {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what fits")]
@@ -136,7 +138,8 @@ pub fn duration(seconds: f64) -> String {
     match whole {
         0..60 => format!("{:.1} s", seconds.max(0.0)),
         60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
-        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+        3600..86_400 => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+        _ => format!("{} d {:02} h", whole / 86_400, whole % 86_400 / 3600),
     }
 }
 
@@ -164,6 +167,7 @@ mod tests {
         assert_eq!(duration(59.7), "1 min 00 s");
         assert_eq!(duration(200.0), "3 min 20 s");
         assert_eq!(duration(7_500.0), "2 h 05 min");
+        assert_eq!(duration(273_700.0), "3 d 04 h");
         assert_eq!(duration(-1.0), "0.0 s");
     }
 }
