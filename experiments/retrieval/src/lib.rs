@@ -1,6 +1,7 @@
 //! Everything that touches a tensor: data sets, encoders, features, methods, and the one protocol that
 //! scores them all. No network, no processes, no database.
 
+pub mod catalog;
 pub mod checkpoint;
 pub mod datasets;
 pub mod encoders;
@@ -14,7 +15,8 @@ pub mod methods;
 pub mod metrics;
 pub mod nn;
 pub mod normalise;
-pub mod parameters;
-pub mod registry;
 pub mod outcome;
+pub mod parameters;
 pub mod protocol;
+pub mod registry;
+pub mod step;
