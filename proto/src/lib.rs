@@ -3,6 +3,7 @@
 //! Nothing here decides anything. Workers call the coordinator and need no open port themselves.
 
 pub mod content;
+pub mod convert;
 pub mod frames;
 
 /// Messages and services of `orchestrator.v1`.
