@@ -2,8 +2,16 @@
 //! scores them all. No network, no processes, no database.
 
 pub mod checkpoint;
+pub mod datasets;
+pub mod encoders;
 pub mod error;
+pub mod extraction;
+pub mod feature_file;
 pub mod features;
 pub mod method;
 pub mod methods;
+pub mod metrics;
 pub mod nn;
+pub mod normalise;
+pub mod parameters;
+pub mod registry;
