@@ -140,7 +140,9 @@ impl<T: Similarity> Sweep<'_, T> {
         if self.own.is_some() {
             // The query itself stands first and ties with nothing: leaving it out moves the others up by one.
             ranks.remove(0);
-            ranks.iter_mut().for_each(|rank| *rank -= 1);
+            for rank in &mut *ranks {
+                *rank -= 1;
+            }
             parts[1].add(ranks, tied.map(|tied| (tied, neighbours - 1)));
         }
     }

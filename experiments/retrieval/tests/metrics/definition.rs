@@ -9,7 +9,9 @@ fn z_scored(rows: &Rows) -> Rows {
         let mean = rows.iter().map(|row| row[column]).sum::<f64>() / n;
         let variance = rows.iter().map(|row| (row[column] - mean).powi(2)).sum::<f64>() / (n - 1.0);
         let deviation = if variance > 0.0 { variance.sqrt() } else { 1.0 };
-        out.iter_mut().for_each(|row| row[column] = (row[column] - mean) / deviation);
+        for row in &mut out {
+            row[column] = (row[column] - mean) / deviation;
+        }
     }
     out
 }
@@ -81,7 +83,7 @@ fn score(normalisation: Normalisation, task: Task, sides: [&Rows; 2], labels: &[
     };
     let own_at = side * labels.len();
     let self_out = matches!(task, Task::ImageToAllSelfOut | Task::TextToAllSelfOut);
-    let (mut precisions, mut curves, mut ties, mut pairs) = (vec![], vec![0.0; 100], 0, 0);
+    let (mut precisions, mut curves, mut ties, mut neighbours) = (vec![], vec![0.0; 100], 0, 0);
     for (q, query) in queries.iter().enumerate() {
         let mut similarities: Vec<f64> = gallery.iter().map(|item| cosine(query, item)).collect();
         let mut of_gallery: Vec<u32> = labels.iter().copied().cycle().take(gallery.len()).collect();
@@ -91,11 +93,11 @@ fn score(normalisation: Normalisation, task: Task, sides: [&Rows; 2], labels: &[
             of_gallery.remove(own_at + q);
             own = None;
         }
-        let (relevance, tied) = rank(&similarities, &of_gallery, labels[q], own);
+        let (relevance, equal) = rank(&similarities, &of_gallery, labels[q], own);
         precisions.push(average_precision(&relevance));
         curves.iter_mut().zip(curve(&relevance)).for_each(|(sum, value)| *sum += value / number(labels.len()));
-        ties += tied;
-        pairs += relevance.len() - 1;
+        ties += equal;
+        neighbours += relevance.len() - 1;
     }
     let of_class = |class: u32| {
         let own = || precisions.iter().zip(labels).filter(move |(_, label)| **label == class).map(|(p, _)| p);
@@ -107,7 +109,7 @@ fn score(normalisation: Normalisation, task: Task, sides: [&Rows; 2], labels: &[
         map: precisions.iter().sum::<f64>() / number(labels.len()),
         per_category: (0..u32::try_from(classes).expect("few")).map(of_class).collect(),
         precision_recall: curves,
-        tied_share: number(ties) / number(pairs),
+        tied_share: number(ties) / number(neighbours),
     }
 }
 

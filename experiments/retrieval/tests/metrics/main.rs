@@ -295,19 +295,18 @@ proptest! {
     fn swapping_the_sides_swaps_the_tasks_exactly(seed in any::<u64>(), pairs in 2usize..90) {
         let mut stream = Stream::new(seed, "symmetry", 0);
         let labels: Vec<u32> = (0..pairs).map(|_| u32::try_from(stream.below(4)).expect("few")).collect();
-        let (image, text) = (single(&random(pairs, 7, &mut stream)), single(&random(pairs, 7, &mut stream)));
-        let scores = evaluate(&image, &text, &labels, 4).expect("scores");
-        let swapped = evaluate(&text, &image, &labels, 4).expect("scores");
-        for (one, other) in [
-            (Task::ImageToText, Task::TextToImage),
-            (Task::ImageToAll, Task::TextToAll),
-            (Task::ImageToAllSelfOut, Task::TextToAllSelfOut),
-        ] {
-            for normalisation in Normalisation::ALL {
-                for (one, other) in [(one, other), (other, one)] {
-                    let (score, same) = (of(&scores, normalisation, one), of(&swapped, normalisation, other));
-                    prop_assert_eq!(score.map.to_bits(), same.map.to_bits());
-                    prop_assert_eq!(&score.per_category, &same.per_category);
+        let (image, text) = (random(pairs, 7, &mut stream), random(pairs, 7, &mut stream));
+        // In f32 some neighbours are tied by chance, and the all-modal gallery changes its order.
+        for (image, text, tasks) in [(single(&image), single(&text), 1), (double(&image), double(&text), 3)] {
+            let scores = evaluate(&image, &text, &labels, 4).expect("scores");
+            let swapped = evaluate(&text, &image, &labels, 4).expect("scores");
+            for tasks in Task::ALL.chunks(2).take(tasks) {
+                for (one, other) in [(tasks[0], tasks[1]), (tasks[1], tasks[0])] {
+                    for normalisation in Normalisation::ALL {
+                        let (score, same) = (of(&scores, normalisation, one), of(&swapped, normalisation, other));
+                        prop_assert_eq!(score.map.to_bits(), same.map.to_bits());
+                        prop_assert_eq!(&score.per_category, &same.per_category);
+                    }
                 }
             }
         }
