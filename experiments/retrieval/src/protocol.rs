@@ -130,9 +130,9 @@ fn check_splits(splits: &Splits<'_>) -> Result<()> {
 }
 
 /// Embeds the test split, once, and checks what comes back.
-fn embed(fitted: &dyn Fitted, test: &Pairs<'_>) -> Result<(Embedding, Embedding)> {
-    let image = checked("image", fitted.embed_image(test.image)?, test.image, fitted)?;
-    let text = checked("text", fitted.embed_text(test.text)?, test.text, fitted)?;
+fn embed(fitted: &dyn Fitted, pairs: &Pairs<'_>) -> Result<(Embedding, Embedding)> {
+    let image = checked("image", fitted.embed_image(pairs.image)?, pairs.image, fitted)?;
+    let text = checked("text", fitted.embed_text(pairs.text)?, pairs.text, fitted)?;
     let single = |embedding: &Embedding| matches!(embedding.values, EmbeddingValues::F32(_));
     if image.dims != text.dims || single(&image) != single(&text) {
         return Err(Error::User(format!(

@@ -11,7 +11,7 @@ use super::{
     average_precision::{average_precision, count},
     cosine::{Columns, find_unusable, unit_rows},
     ranks::{Ranker, Similarity},
-    sweep::{Sweep, Tally},
+    sweep::{BLOCK_BYTES, Sweep, Tally},
 };
 use crate::{
     error::{Error, Result},
@@ -75,7 +75,9 @@ pub fn image_to_text(image: &Embedding, text: &Embedding, labels: &[u32]) -> Res
 }
 
 fn precisions<T: Similarity>(queries: &[T], gallery: &[T], dims: usize, labels: &[u32]) -> Vec<f64> {
-    let [tally, _] = Sweep { queries, galleries: &[gallery], own: None, dims, labels, in_full: false }.run();
+    let [tally, _] =
+        Sweep { queries, galleries: &[gallery], own: None, dims, labels, in_full: false, block_bytes: BLOCK_BYTES }
+            .run();
     tally.average_precision
 }
 
@@ -161,7 +163,9 @@ fn scores<T: Similarity>(image: &[T], text: &[T], dims: usize, labels: &[u32], c
 /// One tally a task, in the order of [`Task::ALL`]. `[image, text]` are queries and the all-modal gallery; the
 /// galleries of the other modality are the `raw` ones: there the authors z-score the query side only.
 fn rankings<T: Similarity>([image, text]: [&[T]; 2], raw: [&[T]; 2], dims: usize, labels: &[u32]) -> [Tally; 6] {
-    let sweep = |queries, galleries: &[&[T]], own| Sweep { queries, galleries, own, dims, labels, in_full: true }.run();
+    let sweep = |queries, galleries: &[&[T]], own| {
+        Sweep { queries, galleries, own, dims, labels, in_full: true, block_bytes: BLOCK_BYTES }.run()
+    };
     let [image_to_text, _] = sweep(image, &[raw[1]], None);
     let [text_to_image, _] = sweep(text, &[raw[0]], None);
     let [image_to_all, image_self_out] = sweep(image, &[image, text], Some(0));
