@@ -24,6 +24,8 @@ impl fmt::Display for ParameterValue {
         match self {
             Self::Bool(value) => value.fmt(f),
             Self::Integer(value) => value.fmt(f),
+            // As people write them: 0.001, but 1e-8.
+            Self::Float(value) if *value != 0.0 && !(1e-4..1e7).contains(&value.abs()) => write!(f, "{value:e}"),
             Self::Float(value) => value.fmt(f),
             Self::Text(value) => value.fmt(f),
         }

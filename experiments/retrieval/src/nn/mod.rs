@@ -5,5 +5,8 @@ pub mod device;
 pub mod gemm;
 pub mod layers;
 pub mod losses;
+pub mod norm;
+pub mod pieces;
 pub mod real;
 pub mod stream;
+pub mod vector;

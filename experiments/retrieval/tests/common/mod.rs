@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use candle_core::Device;
 use retrieval::{
     methods::cm_gans::{
+        fast::FastForm,
         form::{Batch, Form, Update, Watcher},
         plain::PlainForm,
         settings::{MismatchConcat, ReconstructionNorm, Settings, Sizes, WeightSharing},
@@ -24,9 +25,17 @@ pub fn plain<T: Real + 'static>(settings: &Settings, sizes: Sizes, state: &State
     Box::new(PlainForm::new(settings, sizes, state, &Device::Cpu).unwrap())
 }
 
+pub fn fast<T: Real + 'static>(
+    settings: &Settings,
+    sizes: Sizes,
+    state: &State<T>,
+) -> Box<dyn Form<T>> {
+    Box::new(FastForm::new(settings, sizes, state).unwrap())
+}
+
 /// The forms that every check of the training step runs on, by name.
 pub fn forms<T: Real + 'static>() -> Vec<(&'static str, Constructor<T>)> {
-    vec![("plain", plain::<T>)]
+    vec![("plain", plain::<T>), ("fast", fast::<T>)]
 }
 
 /// One update as it was reported.

@@ -6,6 +6,7 @@ use experiment_spec::catalog::MethodEntry;
 use super::{
     configuration::{Configuration, Selection},
     entry,
+    fast::FastForm,
     form::{Batch, Form},
     init::initial_state,
     model::{Model, Normalisers},
@@ -34,7 +35,10 @@ pub struct CmGans;
 /// # Errors
 /// When the state is not of these settings and sizes, or the device has no room for it.
 pub fn make_form(settings: &Settings, sizes: Sizes, state: &State<f32>) -> Result<Box<dyn Form<f32>>> {
-    Ok(Box::new(PlainForm::new(settings, sizes, state, &device())?))
+    match device() {
+        candle_core::Device::Cpu => Ok(Box::new(FastForm::new(settings, sizes, state)?)),
+        device => Ok(Box::new(PlainForm::new(settings, sizes, state, &device)?)),
+    }
 }
 
 impl Method for CmGans {

@@ -4,6 +4,7 @@
 pub mod configuration;
 pub mod embed;
 pub mod entry;
+pub mod fast;
 pub mod fit;
 pub mod form;
 pub mod init;

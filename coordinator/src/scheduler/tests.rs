@@ -1,0 +1,1 @@
+//! Event in, effects out, with every invariant checked again after each event.
