@@ -43,7 +43,9 @@ impl Normaliser {
                 for row in 0..rows.rows() {
                     mean.iter_mut().zip(rows.row(row)).for_each(|(sum, &value)| *sum += f64::from(value));
                 }
-                mean.iter_mut().for_each(|sum| *sum /= count);
+                for sum in &mut mean {
+                    *sum /= count;
+                }
                 let mut deviation = vec![0.0; rows.dims()];
                 for row in 0..rows.rows() {
                     for ((sum, &value), mean) in deviation.iter_mut().zip(rows.row(row)).zip(&mean) {
@@ -89,13 +91,13 @@ mod tests {
         let of = |norm, row: &[f32]| {
             let mut out = [0.0f32; 3];
             Normaliser::fit(norm, rows).apply(row, &mut out);
-            out
+            out.map(f32::to_bits)
         };
-        assert_eq!(of(FeatureNorm::Raw, &matrix[..3]), matrix[..3]);
+        assert_eq!(of(FeatureNorm::Raw, &matrix[..3]), [3.0f32, 7.0, 4.0].map(f32::to_bits));
         // Columns: mean 2, deviation 1; constant 7; mean 4, deviation 4. The row 90 was not in training.
-        assert_eq!(of(FeatureNorm::Zscore, &matrix[..3]), [1.0, 0.0, 0.0]);
-        assert_eq!(of(FeatureNorm::Zscore, &matrix[9..]), [88.0, 83.0, 21.5]);
-        assert_eq!(of(FeatureNorm::L2, &[3.0, 0.0, 4.0]), [0.6, 0.0, 0.8]);
-        assert_eq!(of(FeatureNorm::L2, &[0.0; 3]), [0.0; 3]);
+        assert_eq!(of(FeatureNorm::Zscore, &matrix[..3]), [1.0f32, 0.0, 0.0].map(f32::to_bits));
+        assert_eq!(of(FeatureNorm::Zscore, &matrix[9..]), [88.0f32, 83.0, 21.5].map(f32::to_bits));
+        assert_eq!(of(FeatureNorm::L2, &[3.0, 0.0, 4.0]), [0.6f32, 0.0, 0.8].map(f32::to_bits));
+        assert_eq!(of(FeatureNorm::L2, &[0.0; 3]), [0.0f32; 3].map(f32::to_bits));
     }
 }

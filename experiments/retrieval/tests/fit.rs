@@ -25,10 +25,13 @@ fn text(value: &str) -> ParameterValue {
     ParameterValue::Text(value.into())
 }
 
+/// Iteration, loss and metrics of one report.
+type Point = (u64, f64, Vec<(String, f64)>);
+
 /// Keeps every point, checkpoint and line; stops where it is told to.
 #[derive(Default)]
 struct Everything {
-    points: Vec<(u64, f64, Vec<(String, f64)>)>,
+    points: Vec<Point>,
     checkpoints: Vec<Checkpoint>,
     lines: Vec<String>,
     keep: bool,
@@ -67,19 +70,19 @@ fn fit(
 /// Test bi-modal average on the setting of spec G.3.
 fn synthetic_map(said: &[(&str, ParameterValue)]) -> f64 {
     let set = |split, per_class| Synthetic::new(10, per_class, (64, 32), (1.5, 1.05), split);
-    let (train, test) = (set("train", 100), set("test", 30));
-    let data = TrainingData { train: train.pairs(), validation: test.pairs(), classes: 10 };
+    let (train, held_out) = (set("train", 100), set("test", 30));
+    let data = TrainingData { train: train.pairs(), validation: held_out.pairs(), classes: 10 };
     let mut said = said.to_vec();
     said.extend([("hidden", whole(128)), ("inter-hidden", whole(128)), ("lr-decay-every", whole(0))]);
     let model = fit(data, &parameters(&said), 1, &mut Everything::default(), None).unwrap();
-    let pairs = test.pairs();
+    let pairs = held_out.pairs();
     let (image, text) = (model.embed_image(pairs.image).unwrap(), model.embed_text(pairs.text).unwrap());
     bi_modal_average(&image, &text, pairs.labels).unwrap()
 }
 
 #[test]
 fn the_full_model_passes_0_9_on_synthetic_pairs() {
-    let map = synthetic_map(&[("iterations", whole(200))]);
+    let map = synthetic_map(&[("iterations", whole(100))]);
     println!("full model: {map:.3}");
     assert!(map > 0.9, "{map}");
 }
@@ -90,7 +93,7 @@ fn cae_aligns_the_modalities_through_a_shared_head_only() {
         synthetic_map(&[
             ("adversarial", ParameterValue::Bool(false)),
             ("softmax-head", text(head)),
-            ("iterations", whole(300)),
+            ("iterations", whole(100)),
         ])
     };
     let (shared, apart) = (cae("shared"), cae("per-modality"));
@@ -108,12 +111,12 @@ fn tiny_parameters(selection: &str) -> Parameters {
         ("hidden", whole(6)),
         ("inter-hidden", whole(4)),
         ("batch-size", whole(5)),
-        ("generator-steps", whole(2)),
+        ("generator-steps", whole(1)),
         ("iterations", whole(50)),
         ("lr-decay-every", whole(17)),
         ("learning-rate", ParameterValue::Float(0.01)),
         ("selection", text(selection)),
-        ("select-every", whole(3)),
+        ("select-every", whole(7)),
         ("feat-norm", text("zscore")),
     ])
 }
@@ -154,10 +157,10 @@ fn validation_chooses_the_best_of_what_it_saw() {
         })
         .collect();
     let numbers: Vec<u64> = looks.iter().map(|(n, _)| *n).collect();
-    assert_eq!(numbers, (1..=16).map(|n| 3 * n).chain([50]).collect::<Vec<_>>());
+    assert_eq!(numbers, (1..=7).map(|n| 7 * n).chain([50]).collect::<Vec<_>>());
     let best = looks.iter().fold((0, f64::MIN), |best, look| if look.1 > best.1 { *look } else { best });
     assert_eq!(model.selected_iteration(), best.0);
-    assert!(best.0 < 50, "the test means something only when the last look is not the best");
+    assert!(best.0 < 50, "of no use when the last look is the best: {looks:?}");
     let pairs = validation.pairs();
     let (image, text) = (model.embed_image(pairs.image).unwrap(), model.embed_text(pairs.text).unwrap());
     let map = bi_modal_average(&image, &text, pairs.labels).unwrap();

@@ -71,7 +71,7 @@ mod tests {
         let labels: Vec<u32> = (0..100).map(|n| if n < 90 { 0 } else { 2 + n % 2 }).collect();
         let sampler = Sampler::new(&labels, 4).unwrap();
         let mut counts = [[0u32; 4]; 2];
-        let mut seen = vec![false; 100];
+        let mut seen = [false; 100];
         for iteration in 1..=300 {
             let draw = sampler.draw(iteration, 30);
             assert_eq!((draw.matched.len(), draw.mismatched.len()), (30, 30));
