@@ -13,7 +13,7 @@ use experiment_spec::{
     table::{Table, assemble},
 };
 use orchestrator_proto::{
-    MAX_MESSAGE_BYTES, convert,
+    MAX_MESSAGE_BYTES, records,
     v1::{self, submissions_client::SubmissionsClient},
 };
 use tokio::sync::Semaphore;
@@ -182,7 +182,7 @@ impl Source {
         if let Some((_, _, tables)) = self.kept().tables.iter().find(known) {
             return Ok(Arc::clone(tables));
         }
-        let ask = v1::GetRecordsRequest { submission: s.id.to_string() };
+        let ask = v1::GetRecordsRequest { submission: s.id.to_string(), from: 0 };
         let (mut first, mut second) = (self.client.clone(), self.client.clone());
         let (records, catalog) =
             tokio::try_join!(first.get_records(request(ask)), second.get_catalog(request(v1::GetCatalogRequest {})))
@@ -201,7 +201,7 @@ impl Source {
 
 /// The tables that a submission asks for; one with every label where it asks for none.
 fn make_tables(answer: &v1::GetRecordsResponse, catalog: &str) -> Result<Vec<Table>, String> {
-    let records = convert::records(answer).map_err(|error| error.to_string())?;
+    let records = records::records(answer).map_err(|error| error.to_string())?;
     let catalog: Catalog = serde_json::from_str(catalog).map_err(|error| format!("catalog: {error}"))?;
     let mut specs: Vec<TableSpec> = match answer.tables_json.as_str() {
         "" => Vec::new(),
