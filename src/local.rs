@@ -33,7 +33,7 @@ impl Local {
             .await
             .map_err(|error| Failure::request(format!("cannot listen on {listen}: {error}; choose another address with --listen")))?;
         let address = listener.local_addr().map_err(|error| Failure::request(format!("no local address: {error}")))?;
-        let config = Config::new(home.root().to_owned(), catalog::build()?, catalog::program_version());
+        let config = Config::new(home.root().to_owned(), catalog::build(), catalog::program_version());
         let coordinator = Coordinator::open(config).await.map_err(|error: OpenError| Failure::request(error.to_string()))?;
         let stop = CancellationToken::new();
         let dashboard = orchestrator_dashboard::router(channel_to(address)?);

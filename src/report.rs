@@ -9,7 +9,7 @@ use experiment_spec::{
     spec::TableSpec,
     table::{self, RunRecord, Table},
 };
-use orchestrator_proto::{convert, v1};
+use orchestrator_proto::{records, v1};
 
 use crate::{
     catalog,
@@ -40,7 +40,7 @@ impl Report {
     pub(crate) async fn fetch(client: &mut Client, submission: &str) -> Outcome<Self> {
         let answer = client.get_records(v1::GetRecordsRequest { submission: submission.to_owned() }).await?.into_inner();
         let unreadable = |error: String| Failure::request(format!("the records of submission {submission} cannot be read: {error}"));
-        let records = convert::records(&answer).map_err(|error| unreadable(error.to_string()))?;
+        let records = records::records(&answer).map_err(|error| unreadable(error.to_string()))?;
         let specs: Vec<TableSpec> = serde_json::from_str(&answer.tables_json).map_err(|error| unreadable(error.to_string()))?;
         let mut data_sets: Vec<String> = Vec::new();
         for record in &records {
@@ -48,7 +48,7 @@ impl Report {
                 data_sets.push(record.data_set.clone());
             }
         }
-        let catalog = catalog::build()?;
+        let catalog = catalog::build();
         let tables = specs.iter().map(|spec| table::assemble(&records, spec, &data_sets, &catalog)).collect();
         Ok(Self { id: answer.submission_id, name: answer.name, records, tables })
     }

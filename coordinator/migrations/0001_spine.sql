@@ -31,6 +31,7 @@ CREATE TABLE steps (
     state            TEXT    NOT NULL
         CHECK (state IN ('queued', 'assigned', 'running', 'succeeded', 'failed', 'cancelled')),
     attempt          INTEGER NOT NULL,
+    retries          INTEGER NOT NULL,          -- as submitted
     retries_left     INTEGER NOT NULL,
     not_before_ms    INTEGER NOT NULL,          -- back-off: not assigned before
     failure_kind     TEXT,                      -- of a failed step, which may never have had an attempt

@@ -1,54 +1,82 @@
-//! Wire and vocabulary meet here and nowhere else.
+//! Wire <-> vocabulary: the only place where the two meet. What cannot be read is an error that names
+//! the field.
+
+use std::collections::BTreeSet;
 
 use experiment_spec::{
-    run::{RunSpec, State, StepSpec},
-    scores::Scores,
-    table::RunRecord,
+    ids::{AttemptNumber, ContentHash, StepId},
+    spec::Problem,
 };
 
 use crate::v1;
 
-/// A message that does not say what it must.
-#[derive(Debug, thiserror::Error)]
-pub enum ConvertError {
-    /// A field is missing or holds what its type does not allow.
-    #[error("field {field} of step {step}: {why}")]
-    Field { field: &'static str, step: i64, why: String },
+/// A field of a message that is missing or makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: expected {expected}, found `{found}`")]
+pub struct WireError {
+    /// Name of the field, as in the proto file.
+    pub field: &'static str,
+    /// What would have been right.
+    pub expected: &'static str,
+    /// What was there, cut to 80 characters.
+    pub found: String,
 }
 
-/// Records of a submission, in the order of the plan.
+/// Reads a content hash.
 ///
 /// # Errors
-/// Names the step and the field that cannot be read.
-pub fn records(answer: &v1::GetRecordsResponse) -> Result<Vec<RunRecord>, ConvertError> {
-    answer.records.iter().map(|record| run_record(&answer.name, record)).collect()
+/// When the text is not one.
+pub fn hash(field: &'static str, text: &str) -> Result<ContentHash, WireError> {
+    text.parse().map_err(|_| WireError {
+        field,
+        expected: "a content hash (64 hexadecimal digits)",
+        found: text.chars().take(80).collect(),
+    })
 }
 
-fn run_record(submission: &str, record: &v1::Record) -> Result<RunRecord, ConvertError> {
-    let refuse = |field, why: String| ConvertError::Field { field, step: record.step_id, why };
-    let state = State::from_name(&record.state).ok_or_else(|| refuse("state", format!("`{}` is no state", record.state)))?;
-    let spec: StepSpec = serde_json::from_str(&record.spec_json).map_err(|error| refuse("spec_json", error.to_string()))?;
-    let spec: RunSpec = match spec {
-        StepSpec::Run(spec) => spec,
-        StepSpec::Extraction(_) => return Err(refuse("spec_json", "an extraction stands where a run must".to_owned())),
-    };
-    let scores: Option<Scores> = if record.scores_json.is_empty() {
-        None
-    } else {
-        Some(serde_json::from_str(&record.scores_json).map_err(|error| refuse("scores_json", error.to_string()))?)
-    };
-    Ok(RunRecord {
-        submission: submission.to_owned(),
-        data_set: record.data_set.clone(),
-        method: record.method.clone(),
-        label: record.label.clone(),
-        seed: record.seed,
-        state,
-        failure: (!record.failure.is_empty()).then(|| record.failure.clone()),
-        scores,
-        encoder_seed: record.encoder_seed,
-        features_hash: record.features_hash.clone(),
-        seconds: record.seconds,
-        spec: Some(spec),
-    })
+/// Reads attempts that a worker holds.
+#[must_use]
+pub fn held(held: &[v1::Held]) -> BTreeSet<(StepId, AttemptNumber)> {
+    held.iter().map(|held| (StepId(held.step_id), AttemptNumber(held.attempt))).collect()
+}
+
+/// Writes one attempt.
+#[must_use]
+pub fn held_of((step, attempt): (StepId, AttemptNumber)) -> v1::Held {
+    v1::Held { step_id: step.0, attempt: attempt.0 }
+}
+
+impl From<Problem> for v1::Problem {
+    fn from(problem: Problem) -> Self {
+        let Problem { line, column, key_path, message } = problem;
+        Self { line, column, key_path, message }
+    }
+}
+
+impl From<v1::Problem> for Problem {
+    fn from(problem: v1::Problem) -> Self {
+        let v1::Problem { line, column, key_path, message } = problem;
+        Self { line, column, key_path, message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_that_is_none_names_its_field() {
+        let good = ContentHash::of(b"features");
+        assert_eq!(hash("hash", &good.to_string()), Ok(good));
+        let error = hash("features.hash", "").unwrap_err().to_string();
+        assert_eq!(error, "features.hash: expected a content hash (64 hexadecimal digits), found ``");
+    }
+
+    #[test]
+    fn attempts_and_problems_read_back() {
+        let key = (StepId(7), AttemptNumber(2));
+        assert_eq!(held(&[held_of(key)]), BTreeSet::from([key]));
+        let problem = Problem { line: 3, column: 5, key_path: "seeds".to_owned(), message: "expected".to_owned() };
+        assert_eq!(Problem::from(v1::Problem::from(problem.clone())), problem);
+    }
 }

@@ -81,13 +81,8 @@ fn disk(home: &Home) -> Finding {
 }
 
 fn data_sets() -> Finding {
-    match retrieval::catalog() {
-        Ok(catalog) => {
-            let names: Vec<String> = catalog.data_sets.into_iter().map(|d| d.key).collect();
-            Finding { what: "data sets", ok: !names.is_empty(), found: names.join(", ") }
-        }
-        Err(error) => Finding { what: "data sets", ok: false, found: error.to_string() },
-    }
+    let names: Vec<String> = catalog::build().data_sets.into_iter().map(|d| d.key).collect();
+    Finding { what: "data sets", ok: !names.is_empty(), found: names.join(", ") }
 }
 
 async fn coordinator(global: &Global, home: &Home) -> Finding {

@@ -26,7 +26,7 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Outcome {
     let yaml = submit::read_spec(&args.spec)?;
     let file_name = submit::file_name(&args.spec);
     // Checked before the state folder is touched: a wrong file changes nothing.
-    submit::check(&yaml, &file_name, &catalog::build()?, global)?;
+    submit::check(&yaml, &file_name, &catalog::build(), global)?;
     let home = Home::resolve(global.home.clone())?;
     let local = Local::start(&home, SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     if !global.quiet && !global.json {

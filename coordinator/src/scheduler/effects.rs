@@ -39,6 +39,8 @@ pub(crate) enum Because {
     WorkerLost,
     /// Its worker came or polled without it.
     WorkerWithoutIt,
+    /// Its worker gave it back unfinished, and says why.
+    Released { reason: String },
     /// It failed in a way that another attempt may not.
     Failed { kind: FailureKind, message: String },
 }

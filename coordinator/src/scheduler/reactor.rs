@@ -33,6 +33,8 @@ pub(crate) enum Reported {
     Succeeded,
     /// It ended without.
     Failed { kind: FailureKind, message: String },
+    /// The worker gives the step back unfinished.
+    Released { reason: String },
 }
 
 /// What a worker says of itself in a poll.
@@ -134,6 +136,7 @@ pub(crate) fn on_report(
             Reported::Started => "start",
             Reported::Succeeded => "result",
             Reported::Failed { .. } => "failure",
+            Reported::Released { .. } => "release",
             Reported::Detail => return false,
         };
         effects.push(Effect::SetAside { step: id, attempt, what });
@@ -158,6 +161,9 @@ pub(crate) fn on_report(
         }
         Reported::Failed { kind, message } => {
             give_back(scheduler, worker, key, Because::Failed { kind, message }, now_ms, effects);
+        }
+        Reported::Released { reason } => {
+            give_back(scheduler, worker, key, Because::Released { reason }, now_ms, effects);
         }
     }
     true
@@ -190,6 +196,8 @@ fn give_back(
     let guard = Guard::of(step);
     let (again, retries_left, not_before_ms) = match &because {
         Because::WorkerLost | Because::WorkerWithoutIt => (true, step.retries_left, 0),
+        // A worker without room must not be offered it again at once.
+        Because::Released { .. } => (true, step.retries_left, now_ms + FIRST_BACK_OFF_MS),
         Because::Failed { kind, .. } => (
             kind.may_try_again() && step.retries_left > 0,
             step.retries_left.saturating_sub(1),
@@ -204,7 +212,7 @@ fn give_back(
     }
     let (kind, message) = match because {
         Because::Failed { kind, message } => (kind, message),
-        Because::WorkerLost | Because::WorkerWithoutIt => {
+        Because::WorkerLost | Because::WorkerWithoutIt | Because::Released { .. } => {
             (FailureKind::Lost, format!("given up after {MAX_ATTEMPTS} attempts that each lost their worker"))
         }
     };

@@ -160,11 +160,6 @@ impl Scheduler {
         self.insert(step);
     }
 
-    /// Every live step, by id.
-    pub(crate) fn steps(&self) -> impl Iterator<Item = &Step> {
-        self.steps.values()
-    }
-
     /// Steps that may be assigned, in the order of the queue (back-off not looked at).
     pub(crate) fn ready(&self) -> impl Iterator<Item = &Step> {
         self.ready.iter().map(|(_, id)| &self.steps[id])

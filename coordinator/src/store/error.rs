@@ -5,7 +5,7 @@ use experiment_spec::ids::{AttemptNumber, StepId};
 /// Result of a query.
 pub(crate) type Result<T> = std::result::Result<T, StoreError>;
 
-/// SQLite's result codes that get their own sentence (<https://sqlite.org/rescode.html>).
+/// `SQLite` result codes that get their own sentence (<https://sqlite.org/rescode.html>).
 const SQLITE_BUSY: i32 = 5;
 const SQLITE_READONLY: i32 = 8;
 const SQLITE_IOERR: i32 = 10;

@@ -18,13 +18,7 @@ pub(crate) struct MetricRow {
 }
 
 /// Writes a point in place of an older one of the same iteration.
-pub(crate) async fn put(
-    db: &mut SqliteConnection,
-    step: StepId,
-    name: &str,
-    iteration: u64,
-    value: f64,
-) -> Result<()> {
+pub(crate) async fn put(db: &mut SqliteConnection, step: StepId, name: &str, iteration: u64, value: f64) -> Result<()> {
     sqlx::query(
         "INSERT INTO metrics (step_id, name, iteration, value) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (step_id, name, iteration) DO UPDATE SET value = ?4",

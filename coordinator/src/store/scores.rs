@@ -21,8 +21,8 @@ pub(crate) struct Artifact {
 pub(crate) struct Outcome {
     /// The text as it was sent.
     pub(crate) scores_json: String,
-    /// The same, read; `None` of an extraction.
-    pub(crate) scores: Option<Scores>,
+    /// The same, read; what an extraction says need not be scores.
+    pub(crate) scores: std::result::Result<Scores, String>,
     pub(crate) artifacts: Vec<Artifact>,
     pub(crate) seconds: f64,
 }
@@ -39,6 +39,12 @@ pub(crate) async fn put(
         .bind(attempt.0)
         .bind(&outcome.scores_json)
         .bind(outcome.seconds)
+        .execute(&mut *db)
+        .await?;
+    sqlx::query("UPDATE attempts SET seconds = ?1 WHERE step_id = ?2 AND number = ?3")
+        .bind(outcome.seconds)
+        .bind(step.0)
+        .bind(attempt.0)
         .execute(&mut *db)
         .await?;
     for score in outcome.scores.iter().flat_map(|scores| &scores.scores) {

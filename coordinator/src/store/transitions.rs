@@ -46,7 +46,11 @@ pub(crate) async fn apply(db: &mut SqliteConnection, effect: &Effect, now_ms: i6
 async fn assign(db: &mut SqliteConnection, guard: &Guard, worker: WorkerId, grant: Grant, now_ms: i64) -> Result<()> {
     let attempt = AttemptNumber(guard.attempt.0 + 1);
     transition(db, guard, State::Assigned, now_ms).await?;
-    sqlx::query("UPDATE steps SET attempt = ?1 WHERE id = ?2").bind(attempt.0).bind(guard.step.0).execute(&mut *db).await?;
+    sqlx::query("UPDATE steps SET attempt = ?1 WHERE id = ?2")
+        .bind(attempt.0)
+        .bind(guard.step.0)
+        .execute(&mut *db)
+        .await?;
     sqlx::query(
         "INSERT INTO attempts (step_id, number, worker_id, cpus, gpu_index, gpu_share_milli, memory_bytes, assigned_at_ms)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -98,10 +102,16 @@ async fn requeue(
             let told = format!("worker {worker} started again without it");
             ("given-back", Some((FailureKind::Lost, told.clone())), format!("queued again: {told}"))
         }
+        Because::Released { reason } => {
+            let told = format!("worker {worker} gave it back: {reason}");
+            ("given-back", Some((FailureKind::Lost, told.clone())), format!("queued again: {told}"))
+        }
         Because::Failed { kind, message } => {
             let pause = seconds(not_before_ms - now_ms);
-            let left = if retries_left == 1 { "1 retry left".to_owned() } else { format!("{retries_left} retries left") };
-            let sentence = format!("attempt {} failed ({}): {message}; again after {pause}, {left}", guard.attempt, kind.name());
+            let left =
+                if retries_left == 1 { "1 retry left".to_owned() } else { format!("{retries_left} retries left") };
+            let sentence =
+                format!("attempt {} failed ({}): {message}; again after {pause}, {left}", guard.attempt, kind.name());
             ("failed", Some((*kind, message.clone())), sentence)
         }
     };
@@ -138,17 +148,16 @@ async fn fail(db: &mut SqliteConnection, guard: &Guard, kind: FailureKind, messa
 pub(crate) async fn transition(db: &mut SqliteConnection, guard: &Guard, to: State, now_ms: i64) -> Result<()> {
     let Guard { step, state, attempt, .. } = *guard;
     assert!(state.next().contains(&to), "step {step} cannot go from {} to {}", state.name(), to.name());
-    let changed = sqlx::query(
-        "UPDATE steps SET state = ?1, changed_at_ms = ?2 WHERE id = ?3 AND state = ?4 AND attempt = ?5",
-    )
-    .bind(to.name())
-    .bind(now_ms)
-    .bind(step.0)
-    .bind(state.name())
-    .bind(attempt.0)
-    .execute(db)
-    .await?
-    .rows_affected();
+    let changed =
+        sqlx::query("UPDATE steps SET state = ?1, changed_at_ms = ?2 WHERE id = ?3 AND state = ?4 AND attempt = ?5")
+            .bind(to.name())
+            .bind(now_ms)
+            .bind(step.0)
+            .bind(state.name())
+            .bind(attempt.0)
+            .execute(db)
+            .await?
+            .rows_affected();
     if changed == 1 { Ok(()) } else { Err(StoreError::Guard { step, state: state.name(), attempt }) }
 }
 
@@ -161,7 +170,7 @@ async fn end_attempt(
 ) -> Result<()> {
     let changed = sqlx::query(
         "UPDATE attempts SET ended_at_ms = ?1, outcome = ?2, failure_kind = ?3, failure = ?4,
-             seconds = COALESCE(?1 - started_at_ms, 0) / 1000.0
+             seconds = COALESCE(seconds, (?1 - started_at_ms) / 1000.0, 0)
          WHERE step_id = ?5 AND number = ?6 AND ended_at_ms IS NULL",
     )
     .bind(now_ms)

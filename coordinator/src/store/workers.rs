@@ -23,7 +23,6 @@ pub(crate) struct Registration {
 pub(crate) struct WorkerRow {
     pub(crate) id: i64,
     pub(crate) name: String,
-    pub(crate) host: String,
     pub(crate) cpus: u32,
     pub(crate) gpus_json: String,
     pub(crate) memory_bytes: i64,
@@ -35,11 +34,7 @@ pub(crate) struct WorkerRow {
 }
 
 /// Writes a registration; the same name keeps its id and its last report. Returns both.
-pub(crate) async fn register(
-    db: &mut SqliteConnection,
-    worker: &Registration,
-    now_ms: i64,
-) -> Result<(WorkerId, u64)> {
+pub(crate) async fn register(db: &mut SqliteConnection, worker: &Registration, now_ms: i64) -> Result<(WorkerId, u64)> {
     let (id, last): (i64, i64) = sqlx::query_as(
         "INSERT INTO workers (name, host, cpus, gpus_json, memory_bytes, kind, program_version, state,
                               last_sequence, registered_at_ms, last_seen_ms)
@@ -86,7 +81,7 @@ pub(crate) async fn set_lost(db: &mut SqliteConnection, id: WorkerId, last_seen_
 /// Every worker that ever registered, by id.
 pub(crate) async fn all(db: &SqlitePool) -> Result<Vec<WorkerRow>> {
     Ok(sqlx::query_as(
-        "SELECT id, name, host, cpus, gpus_json, memory_bytes, kind, program_version, state, last_sequence, last_seen_ms
+        "SELECT id, name, cpus, gpus_json, memory_bytes, kind, program_version, state, last_sequence, last_seen_ms
          FROM workers ORDER BY id",
     )
     .fetch_all(db)

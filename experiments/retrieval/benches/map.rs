@@ -1,4 +1,4 @@
-//! Seconds for MAP of image->text on n x n pairs, as `map_peers.py` measures its peers: XMediaNet's test
+//! Seconds for MAP of image->text on n x n pairs, as `map_peers.py` measures its peers: `XMediaNet`'s test
 //! split has n = 4,000 in 200 classes, here with 1,024 columns, f32.
 //!
 //! `cargo bench --bench map -- --threads 2` prints the seconds. `-- --dump DIR` instead writes
@@ -113,13 +113,7 @@ fn dump(folder: &Path, setting: &Setting, labels: &[u32], image: &[f64], text: &
     let mut wide = vec![0.0f64; queries * n];
     gemm(&mut wide, false, 1.0, Mat::new(&image, queries, dims), Mat::new(&text, n, dims).t());
     let mut single = vec![0.0f32; queries * n];
-    gemm(
-        &mut single,
-        false,
-        1.0,
-        Mat::new(&narrow(&image), queries, dims),
-        Mat::new(&narrow(&text), n, dims).t(),
-    );
+    gemm(&mut single, false, 1.0, Mat::new(&narrow(&image), queries, dims), Mat::new(&narrow(&text), n, dims).t());
     // Heavily tied: rounded to 1/64.
     let tied: Vec<f32> = single.iter().map(|s| (s * 64.0).round() / 64.0).collect();
     fs::create_dir_all(folder).expect("the folder can be made");

@@ -122,7 +122,7 @@ fn large_hostile_files_are_refused_soon() {
     let grid = format!("[{}]", numbered(100, |i| format!("{}, ", i + 1)));
     let head = "name: big\ndatasets: [emoji]\nseeds: 1\nmethods:\n";
     let rows =
-        numbered(99, |i| format!("- {{ method: cm-gans, label: m{i}, select-every: {}, hidden: {grid} }}\n", i + 1));
+        numbered(40, |i| format!("- {{ method: cm-gans, label: m{i}, select-every: {}, hidden: {grid} }}\n", i + 1));
     let unknown = |count| numbered(count, |i| format!("l{i}, "));
     let files = [
         "[".repeat(1 << 20),

@@ -11,7 +11,7 @@ use super::{
     average_precision::{average_precision, count},
     cosine::{Columns, find_unusable, unit_rows},
     ranks::{Ranker, Similarity},
-    sweep::{Sweep, Tally},
+    sweep::{BLOCK_BYTES, Sweep, Tally},
 };
 use crate::{
     error::{Error, Result},
@@ -75,7 +75,9 @@ pub fn image_to_text(image: &Embedding, text: &Embedding, labels: &[u32]) -> Res
 }
 
 fn precisions<T: Similarity>(queries: &[T], gallery: &[T], dims: usize, labels: &[u32]) -> Vec<f64> {
-    let [tally, _] = Sweep { queries, galleries: &[gallery], own: None, dims, labels, in_full: false }.run();
+    let [tally, _] =
+        Sweep { queries, galleries: &[gallery], own: None, dims, labels, in_full: false, block_bytes: BLOCK_BYTES }
+            .run();
     tally.average_precision
 }
 
@@ -162,7 +164,7 @@ fn scores<T: Similarity>(image: &[T], text: &[T], dims: usize, labels: &[u32], c
 /// galleries of the other modality are the `raw` ones: there the authors z-score the query side only.
 fn rankings<T: Similarity>([image, text]: [&[T]; 2], raw: [&[T]; 2], dims: usize, labels: &[u32]) -> [Tally; 6] {
     let sweep = |queries, galleries: &[&[T]], own| {
-        Sweep { queries, galleries, own, dims, labels, in_full: true }.run()
+        Sweep { queries, galleries, own, dims, labels, in_full: true, block_bytes: BLOCK_BYTES }.run()
     };
     let [image_to_text, _] = sweep(image, &[raw[1]], None);
     let [text_to_image, _] = sweep(text, &[raw[0]], None);

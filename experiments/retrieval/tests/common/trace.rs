@@ -35,6 +35,19 @@ fn tensors<T: Real>(value: &Value) -> Tensors<T> {
     value.as_object().unwrap().iter().map(|(name, value)| (name.clone(), array(value))).collect()
 }
 
+fn batch<T: Real>(value: &Value) -> Batch<T> {
+    let labels: Vec<f64> = numbers(&value["y"]);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // small whole numbers
+    let labels = labels.iter().map(|&label| label as u32).collect();
+    Batch {
+        h_i: numbers(&value["h_i"]),
+        h_t: numbers(&value["h_t"]),
+        mismatched_h_i: numbers(&value["mismatched_h_i"]),
+        mismatched_h_t: numbers(&value["mismatched_h_t"]),
+        labels,
+    }
+}
+
 fn settings(file: &Value) -> (Settings, Sizes) {
     let said = &file["settings"];
     let size = |key: &str| usize::try_from(said[key].as_u64().unwrap()).unwrap();
@@ -61,13 +74,15 @@ fn settings(file: &Value) -> (Settings, Sizes) {
 struct Comparison<'a> {
     place: &'a str,
     tolerance: f64,
+    relative: bool,
     worst: f64,
     compared: usize,
 }
 
 impl Comparison<'_> {
-    fn number(&mut self, what: &str, got: f64, want: f64) {
-        let error = (got - want).abs() / want.abs().max(1.0);
+    /// `scale` is the size of the largest of the numbers that `want` stands among.
+    fn number(&mut self, what: &str, got: f64, want: f64, scale: f64) {
+        let error = (got - want).abs() / scale;
         assert!(error <= self.tolerance, "{}: {what}: {got} is not {want}", self.place);
         self.worst = self.worst.max(error);
         self.compared += 1;
@@ -76,8 +91,14 @@ impl Comparison<'_> {
     fn array<T: Real>(&mut self, what: &str, got: &Array<T>, want: &Value) {
         let want: Array<T> = array(want);
         assert_eq!(got.shape, want.shape, "{}: {what}", self.place);
+        let largest = want.data.iter().fold(0.0f64, |largest, value| largest.max(value.wide().abs()));
+        if largest == 0.0 {
+            assert_eq!(got, &want, "{}: {what}: not exactly 0", self.place);
+        }
+        // Second moments are tiny: against their own size in f64, which has the digits for it.
+        let scale = if self.relative && largest > 0.0 { largest } else { largest.max(1.0) };
         for (got, want) in got.data.iter().zip(&want.data) {
-            self.number(what, got.wide(), want.wide());
+            self.number(what, got.wide(), want.wide(), scale);
         }
     }
 
@@ -94,11 +115,11 @@ impl Comparison<'_> {
         for (n, (got, want)) in recorder.updates.iter().zip(wanted).enumerate() {
             let name = got.player.name();
             assert_eq!(name, want["update"], "{}: update {n}", self.place);
-            self.number(&format!("loss of {name} at update {n}"), got.loss, want["loss"].as_f64().unwrap());
+            self.number(&format!("loss of {name} at update {n}"), got.loss, want["loss"].as_f64().unwrap(), 1.0);
             let terms = want["terms"].as_object().unwrap();
             assert_eq!(got.terms.len(), terms.len(), "{}: terms of {name}", self.place);
             for (term, value) in &got.terms {
-                self.number(&format!("{name} {term}"), *value, terms[term].as_f64().unwrap());
+                self.number(&format!("{name} {term}"), *value, terms[term].as_f64().unwrap(), 1.0);
             }
             if want["gradients"].is_object() {
                 self.tensors(&format!("gradient of {name} at update {n}:"), &got.gradients, &want["gradients"]);
@@ -114,7 +135,7 @@ impl Comparison<'_> {
             if wanted.is_array() {
                 let logits: Vec<f64> = numbers(wanted);
                 let mean = logits.iter().sum::<f64>() / 4.0;
-                self.number(&format!("mean logit {} {group}", player.name()), *value, mean);
+                self.number(&format!("mean logit {} {group}", player.name()), *value, mean, 1.0);
                 seen += 1;
             }
         }
@@ -142,25 +163,24 @@ pub fn follow<T: Real>(path: &Path, tolerance: f64, construct: Constructor<T>) -
     let weights = tensors(&file["initial_weights"]);
     assert!(weights.keys().eq(state.weights.keys()), "{}: {:?}", path.display(), weights.keys());
     state.weights = weights;
+    let batches: Vec<Batch<T>> = file["batches"].as_array().unwrap().iter().map(batch).collect();
+    let relative = size_of::<T>() == size_of::<f64>();
+    let mut compare = Comparison { place: &path.display().to_string(), tolerance, relative, worst: 0.0, compared: 0 };
+    // Without generator steps an iteration ends where the discriminator phase does.
+    let only_discriminators = Settings { generator_steps: 0, ..settings.clone() };
+    let mut form = construct(&only_discriminators, sizes, &state);
+    record(form.as_mut(), &batches[0], 0.001);
+    let wanted = &file["iterations"][0]["running_after_discriminator_phase"];
+    compare.tensors("running after the discriminator phase", &form.state().unwrap().running, wanted);
+
     let mut form = construct(&settings, sizes, &state);
-    let (mut worst, mut compared) = (0.0f64, 0);
-    for (n, (iteration, batch)) in
-        file["iterations"].as_array().unwrap().iter().zip(file["batches"].as_array().unwrap()).enumerate()
-    {
+    let (mut worst, mut compared) = (compare.worst, compare.compared);
+    for (n, (iteration, batch)) in file["iterations"].as_array().unwrap().iter().zip(&batches).enumerate() {
         let place = format!("{}, iteration {}", path.display(), n + 1);
-        let mut compare = Comparison { place: &place, tolerance, worst, compared };
-        let labels: Vec<f64> = numbers(&batch["y"]);
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let batch = Batch {
-            h_i: numbers(&batch["h_i"]),
-            h_t: numbers(&batch["h_t"]),
-            mismatched_h_i: numbers(&batch["mismatched_h_i"]),
-            mismatched_h_t: numbers(&batch["mismatched_h_t"]),
-            labels: labels.iter().map(|&label| label as u32).collect(),
-        };
+        let mut compare = Comparison { place: &place, tolerance, relative, worst, compared };
         let rate = 0.001 * 0.5f64.powi(i32::try_from(n / 2).unwrap());
-        compare.number("rate", rate, iteration["learning_rate"].as_f64().unwrap());
-        let recorder = record(form.as_mut(), &batch, rate);
+        compare.number("rate", rate, iteration["learning_rate"].as_f64().unwrap(), 1.0);
+        let recorder = record(form.as_mut(), batch, rate);
         compare.updates(&recorder, iteration["updates"].as_array().unwrap());
         if iteration["discriminator_phase"].is_object() {
             compare.logits(&recorder, &iteration["discriminator_phase"]);
@@ -169,7 +189,7 @@ pub fn follow<T: Real>(path: &Path, tolerance: f64, construct: Constructor<T>) -
         (worst, compared) = (compare.worst, compare.compared);
     }
     let place = format!("{}, evaluation", path.display());
-    let mut compare = Comparison { place: &place, tolerance, worst, compared };
+    let mut compare = Comparison { place: &place, tolerance, relative, worst, compared };
     let state = form.state().unwrap();
     for (modality, h, s) in [(Modality::Image, "h_i", "s_i"), (Modality::Text, "h_t", "s_t")] {
         let encoder = Encoder::new(&settings, modality, &state.weights, &state.running);

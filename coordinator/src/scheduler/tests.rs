@@ -1,1 +1,0 @@
-//! Event in, effects out, with every invariant checked again after each event.
