@@ -83,3 +83,28 @@ pub fn extract(
     let content_hash = FeatureFile::open(&path)?.content_hash();
     Ok(ExtractionOutcome { path, content_hash, facts: encoded.facts })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::method::Silent;
+
+    #[test]
+    fn a_step_planned_for_another_program_is_refused_before_any_work() {
+        let good = ExtractionSpec {
+            data_set: "emoji".into(),
+            data_set_version: "0".into(),
+            encoder: "small-cnn".into(),
+            encoder_revision: 1,
+            seed: 1,
+        };
+        for (spec, what) in [
+            (ExtractionSpec { data_set: "emojo".into(), ..good.clone() }, "no data set `emojo`"),
+            (ExtractionSpec { encoder: "vgg".into(), ..good.clone() }, "no encoder `vgg`"),
+            (good, "planned for version 0"),
+        ] {
+            let Err(Error::User(text)) = extract(&spec, Path::new("."), &mut Silent, None) else { panic!("{what}") };
+            assert!(text.contains(what), "{text}");
+        }
+    }
+}

@@ -38,7 +38,7 @@ impl<T: Real> Parameter<T> {
         Self { name: name.into(), value, gradient: zeros.clone(), first: zeros.clone(), second: zeros, decays }
     }
 
-    /// Normal values of variance 2 / `fan_in` (He's initialisation for ReLU), from the stream of this name.
+    /// Normal values of variance 2 / `fan_in` (He's initialisation for `ReLU`), from the stream of this name.
     #[must_use]
     pub fn weight(name: &str, len: usize, fan_in: usize, seed: u64) -> Self {
         #[allow(clippy::cast_precision_loss)]

@@ -1,4 +1,4 @@
-//! Convolution block: 3x3 convolution (zero padding of 1, no bias), max pooling, batch norm, ReLU.
+//! Convolution block: 3x3 convolution (zero padding of 1, no bias), max pooling, batch norm, `ReLU`.
 //!
 //! Images are channels-last (rows, columns, channels), so that the convolution of a whole batch is one
 //! product `columns (n s s x 9 c_in) * weight (9 c_in x c_out)`; the backward pass is written by hand.
@@ -130,7 +130,7 @@ impl<T: Real> ConvBlock<T> {
         &self.output[..n * self.shape.values_out()]
     }
 
-    /// Batch norm and ReLU of the pooled values.
+    /// Batch norm and `ReLU` of the pooled values.
     fn normalise(&mut self, n: usize, training: bool) {
         let (values, outputs) = (self.shape.values_out(), self.shape.outputs);
         let normal = &mut self.normal[..n * values];

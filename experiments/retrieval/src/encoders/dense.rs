@@ -48,6 +48,7 @@ impl<T: Real> Dense<T> {
     }
 
     /// The output of the last forward pass.
+    #[must_use]
     pub fn output(&self, n: usize) -> &[T] {
         &self.output[..n * self.outputs]
     }

@@ -1,4 +1,4 @@
-//! The image network: three convolution blocks, a fully connected layer whose ReLU output is the feature
+//! The image network: three convolution blocks, a fully connected layer whose `ReLU` output is the feature
 //! (as fc7 is in the paper), dropout, and a head over the classes.
 
 use super::{
@@ -138,4 +138,76 @@ pub fn drop_out<T: Real>(kept: &mut [T], values: &[T], rate: f64, draws: &mut St
         *kept = *value * *factor;
     }
     factors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::gemm;
+
+    const SHAPE: ImageShape = ImageShape { side: 12, channels: [3, 4, 5], pools: [2, 2, 3], features: 6, classes: 3 };
+
+    fn batch(n: usize) -> (Vec<f64>, Vec<u32>) {
+        let mut draws = Stream::new(5, "test images", 0);
+        ((0..n * SHAPE.side * SHAPE.side * 3).map(|_| draws.uniform()).collect(), (0..3).cycle().take(n).collect())
+    }
+
+    fn loss(net: &mut ImageNet<f64>, x: &[f64], labels: &[u32]) -> f64 {
+        net.learn(x, labels, 0.4, 0.1, &mut Stream::new(5, "test dropout", 0)).loss
+    }
+
+    /// Central differences in f64 on some values of every tensor, convolution to head.
+    #[test]
+    fn every_gradient_agrees_with_finite_differences() {
+        let (x, labels) = batch(7);
+        let mut net = ImageNet::<f64>::new(SHAPE, 3);
+        // Biases off 0, so that no ReLU stands exactly on its kink.
+        for value in net.parameters().into_iter().flat_map(|parameter| &mut parameter.value) {
+            *value += 0.01;
+        }
+        let base = loss(&mut net, &x, &labels);
+        let gradients: Vec<(String, Vec<f64>)> =
+            net.parameters().into_iter().map(|p| (p.name.clone(), p.gradient.clone())).collect();
+        assert_eq!(gradients.len(), 13);
+        for (index, (name, gradient)) in gradients.iter().enumerate() {
+            assert!(gradient.iter().any(|g| *g != 0.0), "{name}");
+            for at in (0..gradient.len()).step_by(gradient.len() / 9 + 1) {
+                let moved = |by: f64| {
+                    let mut other = net.clone();
+                    other.parameters()[index].value[at] += by;
+                    loss(&mut other, &x, &labels)
+                };
+                let (step, analytic) = (1e-6, gradient[at]);
+                let numeric = (moved(step) - moved(-step)) / (2.0 * step);
+                assert!((numeric - analytic).abs() < 1e-7, "{name}[{at}]: {numeric} {analytic}, loss {base}");
+            }
+        }
+    }
+
+    #[test]
+    fn bits_depend_neither_on_threads_nor_on_the_company_of_an_image() {
+        let (x, labels) = batch(9);
+        let run = |threads| {
+            gemm::set_threads(threads);
+            let mut net = ImageNet::<f64>::new(SHAPE, 3);
+            for step in 1..4 {
+                loss(&mut net, &x, &labels);
+                net.parameters().into_iter().for_each(|parameter| parameter.step(step, 1e-2, 0.1));
+            }
+            let features = net.encode(&x, 9).0.to_vec();
+            gemm::set_threads(1);
+            (features, net)
+        };
+        let (one, mut net) = run(1);
+        assert!(one.iter().all(|v| *v >= 0.0) && one.iter().any(|v| *v > 0.0));
+        for threads in [2, 4] {
+            assert_eq!(run(threads).0, one, "{threads} threads");
+        }
+        let size = SHAPE.side * SHAPE.side * 3;
+        let alone = net.encode(&x[4 * size..5 * size], 1).0.to_vec();
+        // The kernels sum a batch of one in another order, so the last bits may differ.
+        for (a, b) in alone.iter().zip(&one[4 * SHAPE.features..]) {
+            assert!((a - b).abs() < 1e-12, "{a} {b}");
+        }
+    }
 }

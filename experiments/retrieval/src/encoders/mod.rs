@@ -1,5 +1,5 @@
 //! Encoders: trained on the training labels of a data set, then frozen; their activations are the features
-//! h_i and h_t that every method reads (spec E.2, E.3). One file each.
+//! `h_i` and `h_t` that every method reads (spec E.2, E.3). One file each.
 
 pub mod adam;
 pub mod augment;

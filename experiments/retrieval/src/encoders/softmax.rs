@@ -42,3 +42,28 @@ pub fn relu<T: Real>(value: T) -> T {
 pub fn largest<T: PartialOrd>(row: &[T]) -> usize {
     (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_logits_cost_ln_c_and_large_ones_stay_finite() {
+        let mut logits = vec![0.0f64; 8];
+        let batch = cross_entropy(&mut logits, &[0, 3], 4, 0.1);
+        assert!((batch.loss - 4.0f64.ln()).abs() < 1e-12);
+        assert!((batch.accuracy - 0.5).abs() < 1e-12);
+        let want = (0.25 - 0.925) / 2.0;
+        assert!((logits[0] - want).abs() < 1e-12 && (logits[7] - want).abs() < 1e-12);
+        let mut logits = vec![1000.0f32, -1000.0];
+        assert_eq!(cross_entropy(&mut logits, &[1], 2, 0.0), BatchLoss { loss: 2000.0, accuracy: 0.0 });
+        assert_eq!(logits, [1.0, -1.0]);
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_not_hidden() {
+        assert!(relu(f32::NAN).is_nan());
+        assert!(cross_entropy(&mut [f64::NAN, 0.0], &[1], 2, 0.0).loss.is_nan());
+        assert!(cross_entropy(&mut [0.0, f64::NAN], &[0], 2, 0.0).loss.is_nan());
+    }
+}

@@ -1,4 +1,4 @@
-//! The word network of Kim (EMNLP 2014): word vectors, convolutions over windows of words, ReLU, the largest
+//! The word network of Kim (EMNLP 2014): word vectors, convolutions over windows of words, `ReLU`, the largest
 //! value over time (the feature), dropout, and a head over the classes.
 
 use super::{
@@ -179,5 +179,53 @@ impl<T: Real> WordNet<T> {
             all.extend([&mut layer.weight, &mut layer.bias]);
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: WordShape = WordShape { rows: 9, dims: 4, maps: 3, classes: 3 };
+    const TEXTS: [&[u32]; 4] = [&[2, 3, 4, 5, 6], &[7, 2, 0, 0, 0], &[1, 8, 3, 3, 2, 4, 8], &[6, 6, 1, 5, 0]];
+
+    fn loss(net: &mut WordNet<f64>) -> f64 {
+        net.learn(&TEXTS, &[0, 1, 2, 1], 0.3, 0.1, &mut Stream::new(5, "test dropout", 0)).loss
+    }
+
+    /// Central differences in f64 on every value; the filling has no gradient, it is never trained.
+    #[test]
+    fn every_gradient_agrees_with_finite_differences() {
+        let mut net = WordNet::<f64>::new(SHAPE, 3);
+        // Biases off 0, so that no ReLU stands exactly on its kink.
+        for value in net.parameters().into_iter().skip(1).flat_map(|parameter| &mut parameter.value) {
+            *value += 0.01;
+        }
+        loss(&mut net);
+        let gradients: Vec<(String, Vec<f64>)> =
+            net.parameters().into_iter().map(|p| (p.name.clone(), p.gradient.clone())).collect();
+        assert_eq!(gradients.len(), 9);
+        for (index, (name, gradient)) in gradients.iter().enumerate() {
+            assert!(gradient.iter().any(|g| *g != 0.0), "{name}");
+            let first = if name == "text.vectors" { SHAPE.dims } else { 0 };
+            assert!(gradient[..first].iter().all(|g| *g == 0.0));
+            for (at, analytic) in gradient.iter().enumerate().skip(first) {
+                let moved = |by: f64| {
+                    let mut other = net.clone();
+                    other.parameters()[index].value[at] += by;
+                    loss(&mut other)
+                };
+                let numeric = (moved(1e-6) - moved(-1e-6)) / 2e-6;
+                assert!((numeric - analytic).abs() < 1e-8, "{name}[{at}]: {numeric} {analytic}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_is_encoded_the_same_alone_and_in_company() {
+        let mut net = WordNet::<f64>::new(SHAPE, 3);
+        let all = net.encode(&TEXTS).0.to_vec();
+        assert_eq!(all.len(), 4 * net.features());
+        assert_eq!(net.encode(&TEXTS[2..3]).0, &all[2 * 9..3 * 9]);
     }
 }

@@ -30,13 +30,13 @@ pub fn forward<T: Real>(z: &mut [T], out: &mut [T], gamma: T, beta: T, slope: T)
     let n = count(z);
     let mean = sum_of(z, |x| x) / n;
     let variance = sum_of(z, |x| (x - mean) * (x - mean)) / n;
-    let scale = T::one() / (variance + T::of(NORM_EPSILON)).sqrt();
+    let deviation = (variance + T::of(NORM_EPSILON)).sqrt();
     for (z, out) in z.iter_mut().zip(out) {
-        *z = (*z - mean) * scale;
+        *z = (*z - mean) / deviation;
         let y = gamma * *z + beta;
         *out = if y > T::zero() { y } else { slope * y };
     }
-    Statistics { mean, variance, scale }
+    Statistics { mean, variance, scale: T::one() / deviation }
 }
 
 /// Turns the gradient of the output, in `g`, into that of the input, in place; gives the gradients of
