@@ -20,7 +20,7 @@ pub(crate) struct Overview {
 #[derive(Debug)]
 pub(crate) struct Shown {
     pub(crate) summary: SubmissionSummary,
-    /// Steps at work first, then the others by id.
+    /// Steps at work first, then the others in the order of the plan.
     pub(crate) steps: Vec<StepSummary>,
     /// Runs that are not among the steps, for there are too many.
     pub(crate) left_out: usize,

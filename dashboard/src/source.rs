@@ -149,9 +149,7 @@ impl Source {
             self.filling.tables(&summary)
         );
         let mut steps = at_work.map_err(|status| silent(&status))?.into_inner().steps;
-        steps.sort_by_key(|step| step.id);
-        let mut others = all.map_err(|status| silent(&status))?.into_inner().steps;
-        others.sort_by_key(|step| step.id);
+        let others = all.map_err(|status| silent(&status))?.into_inner().steps;
         let mut seen: std::collections::BTreeSet<i64> = steps.iter().map(|step| step.id).collect();
         steps.extend(others.into_iter().filter(|step| seen.insert(step.id)));
         steps.truncate(MOST_STEPS as usize);
