@@ -213,6 +213,7 @@ impl v1::submissions_server::Submissions for Submissions {
             records: rows.into_iter().map(encode::record).collect(),
             created_at_ms: text.created_at_ms,
             next: next.unwrap_or(0),
+            tables_json: text.tables_json,
         }))
     }
 

@@ -42,6 +42,7 @@ pub(crate) async fn submit(shared: &Shared, request: v1::SubmitRequest) -> Resul
             name: planned.name.clone(),
             file_name,
             yaml,
+            tables_json: planned.tables_json.clone(),
             request_id: (!request_id.is_empty()).then_some(request_id),
             client_version,
         };

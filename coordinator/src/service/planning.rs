@@ -14,6 +14,8 @@ use crate::store::steps::NewStep;
 pub(crate) struct Planned {
     /// Its name.
     pub(crate) name: String,
+    /// The tables it asks for: a list of `TableSpec`.
+    pub(crate) tables_json: String,
     /// Its steps; each extraction stands right before the first run that reads it.
     pub(crate) steps: Vec<NewStep>,
 }
@@ -60,5 +62,6 @@ pub(crate) fn read(yaml: &str, catalog: &Catalog) -> Result<Planned, Vec<Problem
             retries: submission.retries,
         });
     }
-    Ok(Planned { name: submission.name, steps })
+    let tables_json = serde_json::to_string(&submission.tables).expect("tables are plain data that JSON can say");
+    Ok(Planned { name: submission.name, tables_json, steps })
 }

@@ -11,6 +11,8 @@ pub(crate) struct NewSubmission {
     pub(crate) name: String,
     pub(crate) file_name: String,
     pub(crate) yaml: String,
+    /// The tables that it asks for: a list of `TableSpec`.
+    pub(crate) tables_json: String,
     /// `None`: the client sent none.
     pub(crate) request_id: Option<String>,
     pub(crate) client_version: String,
@@ -37,13 +39,14 @@ pub(crate) struct SubmissionRow {
 /// Writes a submission without its steps.
 pub(crate) async fn insert(db: &mut SqliteConnection, new: &NewSubmission, now_ms: i64) -> Result<SubmissionId> {
     let id = sqlx::query_scalar(
-        "INSERT INTO submissions (name, file_name, yaml, text_hash, request_id, client_version, already_scored, created_at_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7) RETURNING id",
+        "INSERT INTO submissions (name, file_name, yaml, text_hash, tables_json, request_id, client_version, already_scored, created_at_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8) RETURNING id",
     )
     .bind(&new.name)
     .bind(&new.file_name)
     .bind(&new.yaml)
     .bind(ContentHash::of(new.yaml.as_bytes()).to_string())
+    .bind(&new.tables_json)
     .bind(&new.request_id)
     .bind(&new.client_version)
     .bind(now_ms)
@@ -119,12 +122,13 @@ pub(crate) async fn resolve(db: impl SqliteExecutor<'_>, name_or_id: &str) -> Re
 pub(crate) struct TextRow {
     pub(crate) name: String,
     pub(crate) yaml: String,
+    pub(crate) tables_json: String,
     pub(crate) created_at_ms: i64,
 }
 
 /// What was sent.
 pub(crate) async fn text(db: &SqlitePool, id: SubmissionId) -> Result<TextRow> {
-    Ok(sqlx::query_as("SELECT name, yaml, created_at_ms FROM submissions WHERE id = ?1")
+    Ok(sqlx::query_as("SELECT name, yaml, tables_json, created_at_ms FROM submissions WHERE id = ?1")
         .bind(id.0)
         .fetch_one(db)
         .await?)
