@@ -111,9 +111,8 @@ impl<T: Real> FastForm<T> {
         if let Some(explicit) = &mut b.reconstruction {
             let squares = settings.reconstruction_norm == ReconstructionNorm::L2;
             let weight = settings.reconstruction_weight();
-            let error = at_level(level, || {
-                losses::reconstruction(squares, weight, &explicit.r, &b.h, &mut explicit.gradient)
-            });
+            let error =
+                at_level(level, || losses::reconstruction(squares, weight, &explicit.r, &b.h, &mut explicit.gradient));
             if let Some(judge) = self.nets.intra.get(side) {
                 let (n, of_logits) = (settings.batch_size, &self.buffers.small.of[1]);
                 for (row, &w) in explicit.gradient.chunks_exact_mut(n).zip(&judge.weight.value) {
@@ -165,9 +164,7 @@ impl<T: Real> FastForm<T> {
                 (of_code, Mat::new(&b.of_judge.linear, sizes.inter_hidden, n))
             }),
             decodes.then(|| (own.dec1.weight.matrix(), Mat::new(&b.of_dec1.linear, sizes.hidden, n))),
-            classifies.then(|| {
-                (nets.heads[nets.head_of(side)].weight.matrix(), Mat::new(&b.scores, sizes.classes, n))
-            }),
+            classifies.then(|| (nets.heads[nets.head_of(side)].weight.matrix(), Mat::new(&b.scores, sizes.classes, n))),
         ]);
         run(&mut self.crew, backward(enc2, upstream, &b.enc2, &mut b.of_enc2));
         let of_first = (enc2.weight.matrix(), Mat::new(&b.of_enc2.linear, sizes.hidden, n));
@@ -179,8 +176,8 @@ impl<T: Real> FastForm<T> {
         let pieces = b.of_enc1.transpose(n).chain(b.of_enc2.transpose(n));
         let pieces = pieces.chain(decodes.then(|| b.of_dec1.transpose(n)).into_iter().flatten());
         let pieces = pieces.chain(layers::transpose(&b.scores, n, &mut b.scores_t));
-        let pieces = pieces
-            .chain(explicit.into_iter().flat_map(|e| layers::transpose(&e.gradient, n, &mut e.gradient_t)));
+        let pieces =
+            pieces.chain(explicit.into_iter().flat_map(|e| layers::transpose(&e.gradient, n, &mut e.gradient_t)));
         run(&mut self.crew, pieces);
     }
 
@@ -192,14 +189,12 @@ impl<T: Real> FastForm<T> {
         let (own, b) = (&mut nets.sides[side], &mut self.buffers.sides[side]);
         let Stepping { player, adam, watched } = stepping;
         let by = |x, inputs, g, outputs| [Some((Mat::new(x, inputs, n), Mat::new(g, n, outputs))), None, None];
-        let pieces = of_products(
-            own.enc1.weight.step(player, watched),
-            by(&b.h, dims, &b.of_enc1.linear_t, sizes.hidden),
-        )
-        .chain(of_products(
-            nets.enc2[enc2].weight.step(player, watched),
-            by(&b.enc1.out, sizes.hidden, &b.of_enc2.linear_t, sizes.hidden),
-        ));
+        let pieces =
+            of_products(own.enc1.weight.step(player, watched), by(&b.h, dims, &b.of_enc1.linear_t, sizes.hidden))
+                .chain(of_products(
+                    nets.enc2[enc2].weight.step(player, watched),
+                    by(&b.enc1.out, sizes.hidden, &b.of_enc2.linear_t, sizes.hidden),
+                ));
         let code = &b.enc2.out;
         let decoder = nets.settings.decodes().then(|| {
             let first = by(code, sizes.hidden, &b.of_dec1.linear_t, sizes.hidden);

@@ -172,9 +172,9 @@ pub(super) fn transpose<'a, T: Real>(
     to: &'a mut [T],
 ) -> impl Iterator<Item = Piece<'a, T>> + Send {
     let lines = to.chunks_mut(TRANSPOSED * (from.len() / columns));
-    lines.enumerate().map(move |(index, to)| {
-        Piece::Transpose(TransposePiece { from, columns, first: index * TRANSPOSED, to })
-    })
+    lines
+        .enumerate()
+        .map(move |(index, to)| Piece::Transpose(TransposePiece { from, columns, first: index * TRANSPOSED, to }))
 }
 
 /// One logit an item: the sum over features of weight times feature (features x batch), plus `shift`.
