@@ -3,6 +3,7 @@
 use retrieval::{
     checkpoint::Checkpoint,
     error::{Error, Result},
+    kind::{Backend, kind},
     method::Observer,
     step,
 };
@@ -33,9 +34,12 @@ pub(super) struct Retrieval;
 
 impl Compute for Retrieval {
     fn compute(&self, start: &Start, resume: Option<Checkpoint>, observer: &mut dyn Observer) -> Result<Computed> {
-        let features = start.features.iter().find(|(name, _)| name == retrieval::extraction::FILE);
-        let features = features.map(|(_, path)| path.as_path());
-        let computed = step::compute(&start.spec, features, &start.folder, start.kind.clone(), observer, resume)?;
+        let features = match start.features.as_slice() {
+            [] => None,
+            [(_, path)] => Some(path.as_path()),
+            several => return Err(Error::Data(format!("one file of features expected, {} were given", several.len()))),
+        };
+        let computed = step::compute(&start.spec, features, &start.folder, kind(Backend::Cpu), observer, resume)?;
         let scores_json = serde_json::to_string(&computed.scores)
             .map_err(|error| Error::Data(format!("the scores cannot be written down: {error}")))?;
         Ok(Computed { scores_json, artifacts: computed.artifacts })
