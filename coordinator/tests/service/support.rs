@@ -1,6 +1,6 @@
 //! A coordinator on port 0 with a toy catalog, and a worker that only speaks.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs::File, path::Path, time::Duration};
 
 use experiment_spec::{
     catalog::{Catalog, DataSetEntry, EncoderEntry, MethodEntry, Parameter, ParameterKind, ParameterValue, Preset},
@@ -104,11 +104,15 @@ impl Server {
         coordinator.shutdown().await.unwrap();
     }
 
-    /// Stops as if it had been killed: nothing is closed in good order.
-    pub(crate) async fn kill(self) {
+    /// Stops as if it had been killed: nothing is closed in good order. Returns when nobody has the folder.
+    pub(crate) async fn kill(self, home: &Path) {
         self.serving.abort();
         drop(self.serving.await);
         drop(self.coordinator);
+        let lock = File::open(home.join("orchestrator.lock")).unwrap();
+        while lock.try_lock().is_err() {
+            tokio::task::yield_now().await;
+        }
     }
 
     pub(crate) async fn submit(&mut self, yaml: &str) -> v1::SubmitResponse {
