@@ -10,3 +10,4 @@ pub mod plan;
 pub mod run;
 pub mod scores;
 pub mod spec;
+pub mod table;

@@ -9,7 +9,10 @@
 //! Results are the same bits for any number of threads: the kernels split the output, never the
 //! sum over the inner dimension.
 
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicU8, AtomicUsize, Ordering},
+};
 
 use gemm_common::{Parallelism, gemm::gemm_basic_generic, simd::MixedSimd};
 
@@ -126,6 +129,26 @@ impl<'a, T> Mat<'a, T> {
     #[must_use]
     pub fn t(self) -> Self {
         Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+    }
+
+    /// The view of some of its rows.
+    ///
+    /// # Panics
+    /// If the view has no such rows: a broken invariant of the caller.
+    #[must_use]
+    pub fn row_range(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
+        let skipped = (range.start * self.row_stride).min(self.data.len());
+        Self { data: &self.data[skipped..], rows: range.len(), ..self }
+    }
+
+    /// The view of some of its columns.
+    ///
+    /// # Panics
+    /// If the view has no such columns: a broken invariant of the caller.
+    #[must_use]
+    pub fn column_range(self, range: Range<usize>) -> Self {
+        self.t().row_range(range).t()
     }
 
     /// Rows of the view.
@@ -317,6 +340,17 @@ mod tests {
         for threads in [2, 3, 4, 8] {
             assert_eq!(one, run(threads), "{threads} threads");
         }
+    }
+
+    #[test]
+    fn a_part_of_a_view_is_that_part_of_the_product() {
+        let (a, b) = (ramp(6 * 5, 5), ramp(5 * 8, 7));
+        let whole = naive(&a, &b, 6, 5, 8);
+        let mut out = vec![0.0; 2 * 3];
+        gemm(&mut out, false, 1.0, Mat::new(&a, 6, 5).row_range(4..6), Mat::new(&b, 5, 8).column_range(3..6));
+        let want: Vec<f64> = [4, 5].iter().flat_map(|r| whole[r * 8 + 3..r * 8 + 6].to_vec()).collect();
+        assert_eq!(out, want);
+        assert_eq!(Mat::new(&a, 6, 5).row_range(6..6).rows(), 0);
     }
 
     #[test]

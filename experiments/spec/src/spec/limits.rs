@@ -6,7 +6,7 @@ pub const MAX_BYTES: usize = 1 << 20;
 pub const MAX_DEPTH: usize = 16;
 /// Most values (scalars, lists, mappings).
 pub const MAX_NODES: usize = 100_000;
-/// Most problems that are reported of one file; what comes after is counted, not listed.
+/// Most problems that are listed of one file.
 pub const MAX_PROBLEMS: usize = 100;
 /// Longest name of a submission, in characters like all lengths below.
 pub const MAX_NAME: usize = 100;
@@ -25,11 +25,11 @@ pub const MAX_SEED: u64 = (1 << 53) - 1;
 /// Most entries of `methods`.
 pub const MAX_METHODS: usize = 1000;
 /// Most values a grid may list for one parameter.
-pub const MAX_GRID_VALUES: usize = 1000;
+pub const MAX_GRID_VALUES: usize = 100;
 /// Most entries of `overrides`.
-pub const MAX_OVERRIDES: usize = 200;
+pub const MAX_OVERRIDES: usize = 100;
 /// Most cells (data sets times rows) of a submission: each holds a full set of parameters.
-pub const MAX_CELLS: usize = 20_000;
+pub const MAX_CELLS: usize = 10_000;
 /// Most runs (cells times seeds) of a submission.
 pub const MAX_RUNS: usize = 100_000;
 /// Most tables of a submission.

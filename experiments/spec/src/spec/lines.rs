@@ -31,9 +31,11 @@ pub(super) struct Axis {
 /// The entries that could be read.
 #[derive(Debug)]
 pub(super) struct Lines<'c> {
-    pub(super) lines: Vec<Line<'c>>,
-    /// Whether that is all of them, with every label known.
-    pub(super) complete: bool,
+    pub(super) read: Vec<Line<'c>>,
+    /// Whether the method of every entry is known.
+    pub(super) methods_known: bool,
+    /// Whether every label is known, also those that grids make.
+    pub(super) labels_known: bool,
 }
 
 /// Reads `methods` and `defaults`.
@@ -44,11 +46,13 @@ pub(super) fn read<'c>(
     problems: &mut Problems,
 ) -> Lines<'c> {
     let items = methods.list(problems, "a list of methods", MAX_METHODS);
-    let mut lines = Lines { lines: Vec::new(), complete: items.is_some() };
+    let known = items.is_some();
+    let mut lines = Lines { read: Vec::new(), methods_known: known, labels_known: known };
     for item in items.iter().flatten() {
-        let line = line(item, defaults, catalog, problems, &mut lines.complete);
-        lines.complete &= line.is_some();
-        lines.lines.extend(line);
+        let line = line(item, defaults, catalog, problems);
+        lines.methods_known &= line.is_some();
+        lines.labels_known &= line.as_ref().is_some_and(|(_, labels_known)| *labels_known);
+        lines.read.extend(line.map(|(line, _)| line));
     }
     if let Some(defaults) = defaults {
         check_defaults(defaults, &lines, catalog, problems);
@@ -56,14 +60,13 @@ pub(super) fn read<'c>(
     lines
 }
 
-/// Reads one entry: a method's key alone, or a mapping. `complete` falls when a grid cannot be read.
+/// Reads one entry: a method's key alone, or a mapping; the second value says whether its labels are known.
 fn line<'c>(
     cursor: &Cursor<'_>,
     defaults: Option<&Fields<'_>>,
     catalog: &'c Catalog,
     problems: &mut Problems,
-    complete: &mut bool,
-) -> Option<Line<'c>> {
+) -> Option<(Line<'c>, bool)> {
     let nothing = Fields { place: cursor.node.place, path: cursor.path.clone(), entries: Vec::new() };
     let (own, method) = if cursor.is_map() {
         let own = cursor.fields(problems, "a method")?;
@@ -77,40 +80,42 @@ fn line<'c>(
         (nothing, Some(cursor.clone()))
     };
     let label = own.get("label").map(|label| label.text(problems, "a label", MAX_LABEL));
-    let key = method?.choice(problems, "a method:", catalog.methods.iter().map(|entry| entry.key.as_str()))?;
+    let key = method?.choice(problems, "a method:", &catalog.methods.iter().map(|entry| entry.key.as_str()))?;
     let entry = catalog.method(key)?;
     let parameters = entry.parameters.iter().map(|parameter| parameter.key.as_str());
     own.refuse_unknown(problems, &keys::METHOD.iter().copied().chain(parameters).collect::<Vec<_>>());
-    let (axes, whole) = axes(entry, &own, defaults, problems);
-    *complete &= whole;
-    let label = match label {
-        Some(label) => label?.to_owned(),
-        None => entry.label.clone(),
-    };
-    Some(Line { place: cursor.node.place, path: cursor.path.clone(), entry, label, axes })
+    let (axes, grids_known) = axes(entry, &own, defaults, problems);
+    let labels_known = grids_known && label != Some(None);
+    let label = label.flatten().unwrap_or(&entry.label).to_owned();
+    Some((Line { place: cursor.node.place, path: cursor.path.clone(), entry, label, axes }, labels_known))
 }
 
-/// What the entry (`own`) and `defaults` choose; the second value is false when something could not be read.
+/// What the entry (`own`) and `defaults` choose; the second value says whether every grid could be read.
 fn axes(
     entry: &MethodEntry,
     own: &Fields<'_>,
     defaults: Option<&Fields<'_>>,
     problems: &mut Problems,
 ) -> (Vec<Axis>, bool) {
-    let (mut axes, mut whole) = (Vec::new(), true);
+    let (mut axes, mut grids_known) = (Vec::new(), true);
     let mut take = |key: &str, read: &mut dyn FnMut(&Cursor<'_>) -> Option<Vec<ParameterValue>>| {
         // Both are read, so that a mistake in a default is found also where it is not used.
-        let below = defaults.and_then(|defaults| defaults.get(key)).map(&mut *read);
+        let default = defaults.and_then(|defaults| defaults.get(key));
+        let below = default.map(&mut *read);
         if let Some(chosen) = own.get(key).map(read).or(below) {
-            whole &= chosen.is_some();
+            grids_known &= chosen.is_some() || !own.get(key).or(default).is_some_and(Cursor::is_list);
             axes.extend(chosen.map(|values| Axis { key: key.to_owned(), values }));
         }
     };
-    if !entry.presets.is_empty() || own.get("preset").is_some() {
+    if entry.presets.is_empty() {
+        if let Some(preset) = own.get("preset") {
+            preset.report(problems, "this method has no presets");
+        }
+    } else {
         let names = entry.presets.iter().map(|preset| preset.name.as_str());
         take("preset", &mut |cursor| {
             values(cursor, problems, |cursor, problems| {
-                let name = cursor.choice(problems, "a preset:", names.clone())?;
+                let name = cursor.choice(problems, "a preset:", &names)?;
                 Some(ParameterValue::Text(name.to_owned()))
             })
         });
@@ -120,14 +125,14 @@ fn axes(
             values(cursor, problems, |cursor, problems| value(cursor, parameter, problems))
         });
     }
-    (axes, whole)
+    (axes, grids_known)
 }
 
 /// Reports every key of `defaults` that no listed method has.
 fn check_defaults(defaults: &Fields<'_>, lines: &Lines<'_>, catalog: &Catalog, problems: &mut Problems) {
-    let listed: Vec<&MethodEntry> = lines.lines.iter().map(|line| line.entry).collect();
+    let listed: Vec<&MethodEntry> = lines.read.iter().map(|line| line.entry).collect();
     // Where an entry could not be read, its method may be any of the catalog.
-    let entries = if lines.complete { listed } else { catalog.methods.iter().collect() };
+    let entries = if lines.methods_known { listed } else { catalog.methods.iter().collect() };
     let mut known: Vec<&str> =
         entries.iter().flat_map(|entry| &entry.parameters).map(|parameter| parameter.key.as_str()).collect();
     if entries.iter().any(|entry| !entry.presets.is_empty()) {
@@ -137,8 +142,8 @@ fn check_defaults(defaults: &Fields<'_>, lines: &Lines<'_>, catalog: &Catalog, p
     known.dedup();
     for (key, cursor) in &defaults.entries {
         if !known.contains(&key.name.as_str()) {
-            let message = unknown("parameter of the listed methods", &key.name, known.iter().copied());
-            problems.report(key.place, &cursor.path, message);
+            let message = || unknown("parameter of the listed methods", &key.name, known.iter().copied());
+            problems.report_with(key.place, &cursor.path, message);
         }
     }
 }

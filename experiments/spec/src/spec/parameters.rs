@@ -10,16 +10,16 @@ pub(super) fn value(cursor: &Cursor<'_>, parameter: &Parameter, problems: &mut P
         ParameterKind::Integer { min, max } => cursor.integer(problems, &(*min..=*max)).map(ParameterValue::Integer),
         ParameterKind::Float { min, max } => cursor.float(problems, &(*min..=*max)).map(ParameterValue::Float),
         ParameterKind::Choice(names) => cursor
-            .choice(problems, "one of", names.iter().map(String::as_str))
+            .choice(problems, "one of", &names.iter().map(String::as_str))
             .map(|name| ParameterValue::Text(name.to_owned())),
     }
 }
 
 /// One value, or a list of different ones: a grid.
-pub(super) fn values<T: PartialEq>(
-    cursor: &Cursor<'_>,
+pub(super) fn values<'n, T: PartialEq>(
+    cursor: &Cursor<'n>,
     problems: &mut Problems,
-    mut read: impl FnMut(&Cursor<'_>, &mut Problems) -> Option<T>,
+    mut read: impl FnMut(&Cursor<'n>, &mut Problems) -> Option<T>,
 ) -> Option<Vec<T>> {
     if !cursor.is_list() {
         return read(cursor, problems).map(|value| vec![value]);
@@ -27,11 +27,12 @@ pub(super) fn values<T: PartialEq>(
     let items = cursor.list(problems, "a value or a list of values", MAX_GRID_VALUES)?;
     let mut values = Vec::with_capacity(items.len());
     for item in &items {
-        let value = read(item, problems);
-        if value.as_ref().is_some_and(|value| values.contains(value)) {
+        let Some(value) = read(item, problems) else { continue };
+        if values.contains(&value) {
             item.report(problems, "this value stands in the list twice");
+        } else {
+            values.push(value);
         }
-        values.extend(value);
     }
     (values.len() == items.len()).then_some(values)
 }

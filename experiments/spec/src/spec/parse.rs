@@ -33,10 +33,10 @@ fn read(root: &Cursor<'_>, catalog: &Catalog, problems: &mut Problems) -> Option
     let name = fields.require(problems, "name").and_then(|cursor| name(cursor, problems));
     let encoder = fields.get("encoder").and_then(|cursor| encoder(cursor, catalog, problems));
     let data_sets = data_sets(&fields, encoder, catalog, problems);
-    let encoder_seed = fields.get("encoder-seed").map_or(Some(DEFAULT_ENCODER_SEED), |cursor| seed(cursor, problems));
+    let encoder_seed = fields.read_or("encoder-seed", DEFAULT_ENCODER_SEED, |cursor| seed(cursor, problems));
     let seeds = fields.require(problems, "seeds").and_then(|cursor| seeds(cursor, problems));
-    let resources = fields.get("resources").map_or(Some(Resources::default()), |c| resources::read(c, problems));
-    let retries = fields.get("retries").map_or(Some(DEFAULT_RETRIES), |cursor| {
+    let resources = fields.read_or("resources", Resources::default(), |cursor| resources::read(cursor, problems));
+    let retries = fields.read_or("retries", DEFAULT_RETRIES, |cursor| {
         cursor.integer(problems, &(0..=i64::from(MAX_RETRIES))).and_then(|number| u32::try_from(number).ok())
     });
 
@@ -82,7 +82,7 @@ fn name<'n>(cursor: &Cursor<'n>, problems: &mut Problems) -> Option<&'n str> {
 
 /// The encoder named for all data sets; `None` when there is no such one.
 fn encoder<'c>(cursor: &Cursor<'_>, catalog: &'c Catalog, problems: &mut Problems) -> Option<&'c str> {
-    cursor.choice(problems, "an encoder:", catalog.encoders.iter().map(|entry| entry.key.as_str()))
+    cursor.choice(problems, "an encoder:", &catalog.encoders.iter().map(|entry| entry.key.as_str()))
 }
 
 /// Reads `datasets` and gives each its encoder: the one the file names, if it names a known one, else its own.
@@ -97,7 +97,7 @@ fn data_sets(
     let mut whole = true;
     for item in &items {
         let names = catalog.data_sets.iter().map(|entry| entry.key.as_str());
-        let Some(entry) = item.choice(problems, "a data set:", names).and_then(|key| catalog.data_set(key)) else {
+        let Some(entry) = item.choice(problems, "a data set:", &names).and_then(|key| catalog.data_set(key)) else {
             whole = false;
             continue;
         };
@@ -124,7 +124,8 @@ fn seed(cursor: &Cursor<'_>, problems: &mut Problems) -> Option<u64> {
 /// Seeds: a list, or a count n for 1, 2, ..., n.
 fn seeds(cursor: &Cursor<'_>, problems: &mut Problems) -> Option<Vec<u64>> {
     if !cursor.is_list() {
-        let count = cursor.integer(problems, &(1..=i64::from(MAX_SEEDS)))?;
+        let what = format_args!("a list of seeds, or how many: a whole number from 1 to {MAX_SEEDS}");
+        let count = cursor.integer_as(problems, &(1..=i64::from(MAX_SEEDS)), what)?;
         return Some((1..=u64::try_from(count).ok()?).collect());
     }
     let items = cursor.list(problems, "a list of seeds, or how many", MAX_SEEDS as usize)?;

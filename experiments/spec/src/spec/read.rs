@@ -7,6 +7,7 @@ use super::{
     node::{Key, Node, Value},
     problem::{Place, Problems, clip, did_you_mean},
 };
+use crate::catalog::ParameterValue::Float;
 
 /// A node and the path of keys that leads to it.
 #[derive(Clone, Debug)]
@@ -36,13 +37,24 @@ impl<'n> Cursor<'n> {
 
     /// Reports that something else was expected here.
     pub(super) fn expected(&self, problems: &mut Problems, what: impl Display) {
-        self.expected_but(problems, what, "");
+        if !matches!(self.node.value, Value::Refused) {
+            let message = || format!("expected {what}, found {}", self.found());
+            problems.report_with(self.node.place, &self.path, message);
+        }
     }
 
-    /// The same, with a hint after it. What was refused already is not reported again.
-    fn expected_but(&self, problems: &mut Problems, what: impl Display, hint: &str) {
+    /// Reports that one of these names was expected here, with the one nearest to what was found.
+    pub(super) fn expected_one_of<'c>(
+        &self,
+        problems: &mut Problems,
+        what: &str,
+        names: &(impl IntoIterator<Item = &'c str> + Clone),
+    ) {
+        let near = |wrong: &str| did_you_mean(wrong, names.clone());
+        let hint = || if let Value::Scalar { text, .. } = &self.node.value { near(text) } else { String::new() };
         if !matches!(self.node.value, Value::Refused) {
-            self.report(problems, format!("expected {what}, found {}{hint}", self.found()));
+            let message = || format!("expected {what}{}, found {}{}", listed(names.clone()), self.found(), hint());
+            problems.report_with(self.node.place, &self.path, message);
         }
     }
 
@@ -130,16 +142,14 @@ impl<'n> Cursor<'n> {
         &self,
         problems: &mut Problems,
         what: &str,
-        names: impl IntoIterator<Item = &'c str> + Clone,
+        names: &(impl IntoIterator<Item = &'c str> + Clone),
     ) -> Option<&'c str> {
-        let mut hint = String::new();
-        if let Value::Scalar { text, .. } = &self.node.value {
-            if let Some(name) = names.clone().into_iter().find(|name| name == text) {
-                return Some(name);
-            }
-            hint = did_you_mean(text, names.clone());
+        if let Value::Scalar { text, .. } = &self.node.value
+            && let Some(name) = names.clone().into_iter().find(|name| name == text)
+        {
+            return Some(name);
         }
-        self.expected_but(problems, format_args!("{what}{}", listed(names)), &hint);
+        self.expected_one_of(problems, what, names);
         None
     }
 
@@ -159,13 +169,23 @@ impl<'n> Cursor<'n> {
 
     /// A whole number in a range.
     pub(super) fn integer(&self, problems: &mut Problems, range: &RangeInclusive<i64>) -> Option<i64> {
+        self.integer_as(problems, range, format_args!("a whole number from {} to {}", range.start(), range.end()))
+    }
+
+    /// The same, with other words for what is expected.
+    pub(super) fn integer_as(
+        &self,
+        problems: &mut Problems,
+        range: &RangeInclusive<i64>,
+        what: impl Display,
+    ) -> Option<i64> {
         let number = match &self.node.value {
             Value::Scalar { text, quoted: false } => whole(text),
             _ => None,
         };
         let number = number.filter(|number| range.contains(number));
         if number.is_none() {
-            self.expected(problems, format_args!("a whole number from {} to {}", range.start(), range.end()));
+            self.expected(problems, what);
         }
         number
     }
@@ -178,7 +198,7 @@ impl<'n> Cursor<'n> {
         };
         let number = number.filter(|number| range.contains(number));
         if number.is_none() {
-            self.expected(problems, format_args!("a number from {} to {}", range.start(), range.end()));
+            self.expected(problems, format_args!("a number from {} to {}", Float(*range.start()), Float(*range.end())));
         }
         number
     }
@@ -199,11 +219,17 @@ impl<'n> Fields<'n> {
         cursor
     }
 
+    /// The value of a key as `read` reads it, or its default where the key is absent.
+    pub(super) fn read_or<T>(&self, name: &str, default: T, read: impl FnOnce(&Cursor<'n>) -> Option<T>) -> Option<T> {
+        self.get(name).map_or(Some(default), read)
+    }
+
     /// Reports every key that is not one of these.
     pub(super) fn refuse_unknown(&self, problems: &mut Problems, known: &[&str]) {
         for (key, cursor) in &self.entries {
             if !known.contains(&key.name.as_str()) {
-                problems.report(key.place, &cursor.path, unknown("key", &key.name, known.iter().copied()));
+                let message = || unknown("key", &key.name, known.iter().copied());
+                problems.report_with(key.place, &cursor.path, message);
             }
         }
     }
@@ -218,7 +244,7 @@ pub(super) fn unknown<'c>(kind: &str, name: &str, known: impl IntoIterator<Item 
 /// ` a, b or c`, cut when there are many.
 fn listed<'c>(names: impl IntoIterator<Item = &'c str>) -> String {
     const MOST: usize = 30;
-    let names: Vec<_> = names.into_iter().collect();
+    let names: Vec<_> = names.into_iter().take(MOST + 1).collect();
     let shown: Vec<_> = names.iter().take(MOST).map(|name| format!("`{name}`")).collect();
     match shown.as_slice() {
         [] => " none".to_owned(),

@@ -15,35 +15,36 @@ const TIME: &str = "a time from 1s to 30d, like `90s`, `30m`, `2h` or `1h30m`";
 pub(super) fn read(cursor: &Cursor<'_>, problems: &mut Problems) -> Option<Resources> {
     let fields = cursor.fields(problems, "a mapping of resources")?;
     fields.refuse_unknown(problems, keys::RESOURCES);
-    let mut resources = Resources::default();
-    if let Some(device) = fields.get("device") {
+    let default = Resources::default();
+    let device = fields.read_or("device", default.device, |device| {
         let known = [("auto", Device::Auto), ("cpu", Device::Cpu), ("cuda", Device::Cuda)];
-        let name = device.choice(problems, "a device:", known.map(|(name, _)| name))?;
-        resources.device = known.iter().find(|(known, _)| *known == name)?.1;
-    }
-    if let Some(cpus) = fields.get("cpus") {
-        resources.cpus = cpus.integer(problems, &(1..=i64::from(MAX_CPUS))).and_then(|n| u32::try_from(n).ok())?;
-    }
-    if let Some(gpus) = fields.get("gpus") {
-        resources.gpus = gpu_share(gpus, resources.device, problems)?;
-    } else if resources.device == Device::Cuda {
-        resources.gpus = 1.0;
-    }
-    if let Some(memory) = fields.get("memory") {
-        resources.memory_bytes = quantity(memory, MEMORY, memory_bytes, problems)?;
-    }
-    if let Some(limit) = fields.get("time-limit") {
-        resources.time_limit_s = quantity(limit, TIME, seconds, problems)?;
-    }
-    Some(resources)
+        let name = device.choice(problems, "a device:", &known.map(|(name, _)| name))?;
+        known.iter().find(|(known, _)| *known == name).map(|(_, device)| *device)
+    });
+    let cpus = fields.read_or("cpus", default.cpus, |cpus| {
+        cpus.integer(problems, &(1..=i64::from(MAX_CPUS))).and_then(|cpus| u32::try_from(cpus).ok())
+    });
+    let share = if device == Some(Device::Cuda) { 1.0 } else { default.gpus };
+    let gpus = fields.read_or("gpus", share, |gpus| gpu_share(gpus, device, problems));
+    let memory_bytes =
+        fields.read_or("memory", default.memory_bytes, |memory| quantity(memory, MEMORY, memory_bytes, problems));
+    let time_limit_s =
+        fields.read_or("time-limit", default.time_limit_s, |limit| quantity(limit, TIME, seconds, problems));
+    Some(Resources {
+        cpus: cpus?,
+        gpus: gpus?,
+        memory_bytes: memory_bytes?,
+        time_limit_s: time_limit_s?,
+        device: device?,
+    })
 }
 
 /// A share of one GPU, or a whole number of them, that agrees with the device asked for.
-fn gpu_share(cursor: &Cursor<'_>, device: Device, problems: &mut Problems) -> Option<f64> {
+fn gpu_share(cursor: &Cursor<'_>, device: Option<Device>, problems: &mut Problems) -> Option<f64> {
     let gpus = cursor.float(problems, &(0.0..=MAX_GPUS))?;
     let message = match device {
-        Device::Cpu if gpus > 0.0 => "`device: cpu` uses no GPU: leave `gpus` out",
-        Device::Cuda if gpus <= 0.0 => "`device: cuda` needs a share of a GPU: more than 0",
+        Some(Device::Cpu) if gpus > 0.0 => "`device: cpu` uses no GPU: leave `gpus` out",
+        Some(Device::Cuda) if gpus <= 0.0 => "`device: cuda` needs a share of a GPU: more than 0",
         _ if gpus > 1.0 && gpus.fract() > 0.0 => "more than one GPU can only be had in whole numbers",
         _ => return Some(gpus),
     };

@@ -1,6 +1,6 @@
 //! The rows of a submission: entries of `methods` with their grids expanded and `overrides` applied.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use super::{
     limits::{MAX_CELLS, MAX_RUNS},
@@ -33,8 +33,8 @@ pub(super) struct Draft<'c> {
 #[derive(Debug)]
 pub(super) struct Rows<'c> {
     pub(super) drafts: Vec<Draft<'c>>,
-    /// Whether every row of the file is here.
-    pub(super) complete: bool,
+    /// Whether every label of the file is here.
+    pub(super) labels_known: bool,
 }
 
 /// Expands grids and applies overrides. `seeds` is their number (1 where they could not be read).
@@ -47,7 +47,7 @@ pub(super) fn expand<'c>(
     problems: &mut Problems,
 ) -> Rows<'c> {
     let sizes = lines
-        .lines
+        .read
         .iter()
         .map(|line| line.axes.iter().try_fold(1_usize, |product, axis| product.checked_mul(axis.values.len())));
     let rows = sizes.into_iter().try_fold(0_usize, |sum, size| sum.checked_add(size?));
@@ -62,14 +62,14 @@ pub(super) fn expand<'c>(
                 count(runs)
             ),
         );
-        return Rows { drafts: Vec::new(), complete: false };
+        return Rows { drafts: Vec::new(), labels_known: false };
     }
-    let mut drafts: Vec<_> = lines.lines.iter().flat_map(|line| grid(line, data_sets)).collect();
+    let mut drafts: Vec<_> = lines.read.iter().flat_map(|line| grid(line, data_sets)).collect();
     if let Some(overrides) = overrides {
-        overrides::apply(overrides, data_sets, &mut drafts, lines.complete, problems);
+        overrides::apply(overrides, data_sets, &mut drafts, lines, problems);
     }
     refuse_same_labels(&drafts, problems);
-    Rows { drafts, complete: lines.complete }
+    Rows { drafts, labels_known: lines.labels_known }
 }
 
 /// A number that may be beyond counting.
@@ -146,21 +146,28 @@ fn refuse_same_labels(drafts: &[Draft<'_>], problems: &mut Problems) {
 
 /// Two rows that would compute the same are a slip (most often a switch forgotten in one of them).
 pub(super) fn refuse_same_runs(drafts: &[Draft<'_>], data_sets: &[&str], problems: &mut Problems) {
+    // By the two rows: the data sets on which they agree.
+    let mut same: BTreeMap<(usize, usize), Vec<&str>> = BTreeMap::new();
     for data_set in data_sets {
-        let mut first: HashMap<(&str, String), &str> = HashMap::new();
-        for draft in drafts {
+        let mut first: HashMap<(&str, String), usize> = HashMap::new();
+        for (index, draft) in drafts.iter().enumerate() {
             let Some(parameters) = draft.parameters.get(*data_set) else { continue };
-            let text = serde_json::to_string(parameters).unwrap_or_default();
-            if let Some(label) = first.get(&(draft.entry.key.as_str(), text.clone())) {
-                let message = format!(
-                    "`{}` would compute the same as `{label}` on {data_set}: same method, same parameters",
-                    draft.label
-                );
-                problems.report(draft.place, &draft.path, message);
-            } else {
-                first.insert((&draft.entry.key, text), &draft.label);
+            let text = serde_json::to_string(parameters).expect("parameters are plain data that JSON can say");
+            match first.entry((&draft.entry.key, text)) {
+                Entry::Occupied(earlier) => same.entry((index, *earlier.get())).or_default().push(data_set),
+                Entry::Vacant(new) => drop(new.insert(index)),
             }
         }
+    }
+    for ((index, earlier), data_sets) in same {
+        let (draft, earlier) = (&drafts[index], &drafts[earlier]);
+        let message = format!(
+            "`{}` would compute the same as `{}` on {}: same method, same parameters",
+            draft.label,
+            earlier.label,
+            data_sets.join(", ")
+        );
+        problems.report(draft.place, &draft.path, message);
     }
 }
 

@@ -1,12 +1,12 @@
 //! The key `tables`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     keys,
     limits::{DEFAULT_DIGITS, MAX_DIGITS, MAX_GRID_LABEL, MAX_TABLE_ROWS, MAX_TABLES, MAX_TITLE},
     problem::{Problems, did_you_mean},
-    read::{Cursor, Fields},
+    read::Cursor,
     rows::Rows,
     tables::{TableKind, TableSpec},
 };
@@ -35,14 +35,14 @@ fn table(cursor: &Cursor<'_>, rows: &Rows<'_>, problems: &mut Problems) -> Optio
     let fields = cursor.fields(problems, "a table: a mapping")?;
     fields.refuse_unknown(problems, keys::TABLE);
     let title = fields.require(problems, "title").and_then(|title| title.text(problems, "a title", MAX_TITLE));
-    let kind = optional(&fields, "kind", TableKind::Main, |kind| {
-        kind.choice(problems, "a kind of table:", TableKind::ALL.map(TableKind::name)).and_then(TableKind::from_name)
+    let kind = fields.read_or("kind", TableKind::Main, |kind| {
+        kind.choice(problems, "a kind of table:", &TableKind::ALL.map(TableKind::name)).and_then(TableKind::from_name)
     });
-    let normalisation = optional(&fields, "normalisation", Normalisation::None, |normalisation| {
+    let normalisation = fields.read_or("normalisation", Normalisation::None, |normalisation| {
         let names = Normalisation::ALL.map(Normalisation::name);
-        normalisation.choice(problems, "a normalisation:", names).and_then(Normalisation::from_name)
+        normalisation.choice(problems, "a normalisation:", &names).and_then(Normalisation::from_name)
     });
-    let digits = optional(&fields, "digits", DEFAULT_DIGITS, |digits| {
+    let digits = fields.read_or("digits", DEFAULT_DIGITS, |digits| {
         digits.integer(problems, &(1..=i64::from(MAX_DIGITS))).and_then(|digits| u8::try_from(digits).ok())
     });
     let all = || rows.drafts.iter().map(|draft| draft.label.clone()).collect();
@@ -59,35 +59,28 @@ fn table(cursor: &Cursor<'_>, rows: &Rows<'_>, problems: &mut Problems) -> Optio
     })
 }
 
-/// The value of a key, or its default where the key is absent.
-fn optional<'n, T>(
-    fields: &Fields<'n>,
-    key: &str,
-    default: T,
-    read: impl FnOnce(&Cursor<'n>) -> Option<T>,
-) -> Option<T> {
-    fields.get(key).map_or(Some(default), read)
-}
-
 /// Labels of rows; the label of a grid's entry stands for all its rows.
 fn row_labels(cursor: &Cursor<'_>, rows: &Rows<'_>, problems: &mut Problems) -> Option<Vec<String>> {
     let mut labels: Vec<String> = Vec::new();
     let mut seen = HashSet::new();
     let mut whole = true;
+    let mut known: HashMap<&str, Vec<&str>> = HashMap::new();
+    for draft in &rows.drafts {
+        known.entry(&draft.label).or_default().push(&draft.label);
+        if draft.base != draft.label {
+            known.entry(&draft.base).or_default().push(&draft.label);
+        }
+    }
     for item in &cursor.list(problems, "a list of labels", MAX_TABLE_ROWS)? {
         let Some(name) = item.text(problems, "a label", MAX_GRID_LABEL) else {
             whole = false;
             continue;
         };
-        let named: Vec<&str> = rows
-            .drafts
-            .iter()
-            .filter(|draft| draft.label == name || draft.base == name)
-            .map(|draft| draft.label.as_str())
-            .collect();
-        if named.is_empty() && rows.complete {
-            let hint = did_you_mean(name, rows.drafts.iter().map(|draft| draft.label.as_str()));
-            item.report(problems, format!("no entry of `methods` has this label{hint}"));
+        let named = known.get(name).map_or(&[][..], Vec::as_slice);
+        if named.is_empty() && rows.labels_known {
+            let labels = rows.drafts.iter().map(|draft| draft.label.as_str());
+            let message = || format!("no entry of `methods` has this label{}", did_you_mean(name, labels));
+            problems.report_with(item.node.place, &item.path, message);
             whole = false;
         }
         for label in named {
@@ -95,7 +88,7 @@ fn row_labels(cursor: &Cursor<'_>, rows: &Rows<'_>, problems: &mut Problems) -> 
                 item.report(problems, "this row stands in the table twice");
                 whole = false;
             }
-            labels.push(label.to_owned());
+            labels.push((*label).to_owned());
         }
     }
     whole.then_some(labels)

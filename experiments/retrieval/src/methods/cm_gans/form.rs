@@ -2,11 +2,14 @@
 //! candle's autograd (the reference, and what a GPU runs), and `fast`, hand-written for the CPU on the
 //! identities of the spec's `fast.md`. Both start from, and can be read out as, the same [`State`].
 
-use super::state::{Player, State, Tensors};
+use super::{
+    settings::Settings,
+    state::{Player, State, Tensors},
+};
 use crate::error::Result;
 
 /// One batch (spec A.11), row-major; `n` rows each.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch<T> {
     /// Matched images, n x image dims.
     pub h_i: Vec<T>,
@@ -27,7 +30,9 @@ pub struct Update<'a, T> {
     pub player: Player,
     /// Its loss before the step.
     pub loss: f64,
-    /// The loss's weighted terms by name (they add up to it), as in the traces.
+    /// The loss's weighted terms by name (they add up to it), as in the traces: `reconstruction`,
+    /// `original` (`d_i`, `d_t`); `other`, `real`, `mismatched` (`d_ci`, `d_ct`); of `inter`, `intra`,
+    /// `class`, `reconstruction` those that the settings have (generators).
     pub terms: &'a [(&'static str, f64)],
     /// Gradient of every tensor the player owns; only when [`Watcher::wants_gradients`].
     pub gradients: Option<Tensors<T>>,
@@ -55,6 +60,76 @@ pub enum Modality {
     Image,
     /// Text generator and its features.
     Text,
+}
+
+impl Modality {
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Image => Self::Text,
+            Self::Text => Self::Image,
+        }
+    }
+
+    /// Its generator.
+    #[must_use]
+    pub fn generator(self) -> Player {
+        match self {
+            Self::Image => Player::GI,
+            Self::Text => Player::GT,
+        }
+    }
+
+    /// The intra-modality discriminator that judges its reconstructions.
+    #[must_use]
+    pub fn intra_judge(self) -> Player {
+        match self {
+            Self::Image => Player::DI,
+            Self::Text => Player::DT,
+        }
+    }
+
+    /// The inter-modality discriminator of its pathway. It judges the *other* modality's generator.
+    #[must_use]
+    pub fn inter_judge(self) -> Player {
+        match self {
+            Self::Image => Player::DCi,
+            Self::Text => Player::DCt,
+        }
+    }
+
+    /// Prefix of its tensors.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Text => "text",
+        }
+    }
+}
+
+/// What moves the running statistics of a modality's encoder in the discriminator phase, in order: a
+/// batch (matched or mismatched) and how many times (spec A.8, running statistics of G). Each
+/// discriminator's update makes its own pass, so without D_I and D_T there is one matched pass less.
+#[must_use]
+pub fn discriminator_phase_passes(settings: &Settings, modality: Modality) -> Vec<(Group, i32)> {
+    let intra = i32::from(settings.judges_reconstructions());
+    match modality {
+        // D_I, D_CT: matched; D_CI: matched, then mismatched.
+        Modality::Image => vec![(Group::Matched, 2 + intra), (Group::Mismatched, 1)],
+        // D_T: matched; D_CT: matched, then mismatched; D_CI: matched.
+        Modality::Text => vec![(Group::Matched, 1 + intra), (Group::Mismatched, 1), (Group::Matched, 1)],
+    }
+}
+
+/// Which of the two batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// The pairs themselves.
+    Matched,
+    /// The instances of another class.
+    Mismatched,
 }
 
 /// A form of the training step.

@@ -1,5 +1,7 @@
 //! Settings of CM-GANs: the spec's switches as types, and the sizes of the networks.
 
+use super::form::Modality;
+
 /// Activation of encoders, decoders and inter discriminators (spec section 0).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
@@ -75,6 +77,56 @@ pub struct Settings {
     pub batch_size: usize,
 }
 
+impl Settings {
+    /// Preset `paper`: the paper's words (spec section 0).
+    #[must_use]
+    pub fn paper() -> Self {
+        Self {
+            activation: Activation::Relu,
+            weight_sharing: WeightSharing::Tied,
+            softmax_head: SoftmaxHead::Shared,
+            mismatch_concat: MismatchConcat::Own,
+            recon_loss_weight: 0.0,
+            reconstruction_norm: ReconstructionNorm::L2,
+            semantic_constraint: true,
+            intra_discriminators: true,
+            adversarial: true,
+            generator_steps: 5,
+            batch_size: 64,
+        }
+    }
+
+    /// Preset `released`: what the authors' code does (spec section 0).
+    #[must_use]
+    pub fn released() -> Self {
+        Self {
+            activation: Activation::LeakyRelu,
+            weight_sharing: WeightSharing::InitOnly,
+            softmax_head: SoftmaxHead::PerModality,
+            ..Self::paper()
+        }
+    }
+
+    /// Whether D_I and D_T play.
+    #[must_use]
+    pub fn judges_reconstructions(&self) -> bool {
+        self.adversarial && self.intra_discriminators
+    }
+
+    /// Weight of the reconstruction error in each generator's loss: as set, but at least 1 in CAE, which
+    /// has nothing else to train its decoders (spec B.2).
+    #[must_use]
+    pub fn reconstruction_weight(&self) -> f64 {
+        if self.adversarial { self.recon_loss_weight } else { self.recon_loss_weight.max(1.0) }
+    }
+
+    /// Whether anything trains the decoders; when nothing does, they are not run (spec B.1, only inter).
+    #[must_use]
+    pub fn decodes(&self) -> bool {
+        self.judges_reconstructions() || self.reconstruction_weight() > 0.0
+    }
+}
+
 /// Sizes of the networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
@@ -88,4 +140,15 @@ pub struct Sizes {
     pub inter_hidden: usize,
     /// Classes.
     pub classes: usize,
+}
+
+impl Sizes {
+    /// Columns of the original representation of a modality.
+    #[must_use]
+    pub fn original(&self, modality: Modality) -> usize {
+        match modality {
+            Modality::Image => self.image,
+            Modality::Text => self.text,
+        }
+    }
 }
