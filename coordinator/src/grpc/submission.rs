@@ -214,6 +214,7 @@ impl v1::submissions_server::Submissions for Submissions {
             records: rows.into_iter().map(encode::record).collect(),
             created_at_ms: text.created_at_ms,
             next: next.unwrap_or(0),
+            tables_json: text.tables_json,
         }))
     }
 
@@ -226,7 +227,7 @@ impl v1::submissions_server::Submissions for Submissions {
         let name = (!request.name.is_empty()).then_some(request.name.as_str());
         // Nothing said reads as 0: then also a point of iteration 0 is meant.
         let after = (request.after_iteration > 0).then_some(request.after_iteration);
-        let rows = metrics::list(&self.shared.readers, StepId(request.id), name, after).await;
+        let rows = metrics::list(&self.shared.readers, StepId(request.id), name, after, metrics::MAX_POINTS).await;
         let points = rows.map_err(Refusal::from)?.into_iter().map(encode::metric).collect();
         Ok(Response::new(v1::GetMetricsResponse { points }))
     }

@@ -44,6 +44,7 @@ pub(crate) async fn submit(shared: &Shared, request: v1::SubmitRequest) -> Resul
             yaml,
             request_id: (!request_id.is_empty()).then_some(request_id),
             client_version,
+            tables_json: serde_json::to_string(&planned.tables).expect("tables are plain data that JSON can say"),
         };
         let submit = Box::new(Submit { new, planned, force, resume });
         let submitted = shared.handle.ask(|reply| Command::Submit(submit, reply)).await?;

@@ -72,8 +72,9 @@ fn submission(seeds: std::ops::Range<u64>) -> Submit {
         yaml: String::new(),
         request_id: None,
         client_version: "test".to_owned(),
+        tables_json: "[]".to_owned(),
     };
-    Submit { new, planned: Planned { name: "toy".to_owned(), steps }, force: false, resume: false }
+    Submit { new, planned: Planned { name: "toy".to_owned(), tables: Vec::new(), steps }, force: false, resume: false }
 }
 
 /// A worker that always has everything it was given, until it says otherwise.

@@ -14,6 +14,8 @@ pub(crate) struct NewSubmission {
     /// `None`: the client sent none.
     pub(crate) request_id: Option<String>,
     pub(crate) client_version: String,
+    /// List of [`experiment_spec::spec::TableSpec`].
+    pub(crate) tables_json: String,
 }
 
 /// One row with the counts of its runs by state.
@@ -37,8 +39,9 @@ pub(crate) struct SubmissionRow {
 /// Writes a submission without its steps.
 pub(crate) async fn insert(db: &mut SqliteConnection, new: &NewSubmission, now_ms: i64) -> Result<SubmissionId> {
     let id = sqlx::query_scalar(
-        "INSERT INTO submissions (name, file_name, yaml, text_hash, request_id, client_version, already_scored, created_at_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7) RETURNING id",
+        "INSERT INTO submissions (name, file_name, yaml, text_hash, request_id, client_version, tables_json,
+                                  already_scored, created_at_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8) RETURNING id",
     )
     .bind(&new.name)
     .bind(&new.file_name)
@@ -46,6 +49,7 @@ pub(crate) async fn insert(db: &mut SqliteConnection, new: &NewSubmission, now_m
     .bind(ContentHash::of(new.yaml.as_bytes()).to_string())
     .bind(&new.request_id)
     .bind(&new.client_version)
+    .bind(&new.tables_json)
     .bind(now_ms)
     .fetch_one(db)
     .await?;
@@ -114,17 +118,18 @@ pub(crate) async fn resolve(db: impl SqliteExecutor<'_>, name_or_id: &str) -> Re
     Ok(id.map(SubmissionId))
 }
 
-/// Name, text and time of a submission.
+/// Name, text, tables and time of a submission.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub(crate) struct TextRow {
     pub(crate) name: String,
     pub(crate) yaml: String,
+    pub(crate) tables_json: String,
     pub(crate) created_at_ms: i64,
 }
 
 /// What was sent.
 pub(crate) async fn text(db: &SqlitePool, id: SubmissionId) -> Result<TextRow> {
-    Ok(sqlx::query_as("SELECT name, yaml, created_at_ms FROM submissions WHERE id = ?1")
+    Ok(sqlx::query_as("SELECT name, yaml, tables_json, created_at_ms FROM submissions WHERE id = ?1")
         .bind(id.0)
         .fetch_one(db)
         .await?)

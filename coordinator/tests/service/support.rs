@@ -9,7 +9,7 @@ use experiment_spec::{
 };
 use orchestrator_coordinator::{Config, Coordinator, serve};
 use orchestrator_proto::{
-    PROTOCOL_VERSION,
+    PROTOCOL_VERSION, records,
     v1::{
         self, AttemptEvent, Held, PollRequest, PollResponse, RegisterRequest, RegisterResponse, Report, SubmitRequest,
         attempt_event::Event, blobs_client::BlobsClient, fleet_client::FleetClient,
@@ -143,8 +143,11 @@ impl Server {
     }
 
     pub(crate) async fn records(&mut self, submission: &str) -> Vec<v1::Record> {
-        let request = v1::GetRecordsRequest { submission: submission.to_owned(), from: 0 };
-        self.submissions.get_records(request).await.unwrap().into_inner().records
+        self.fetch(submission).await.records
+    }
+
+    pub(crate) async fn fetch(&mut self, submission: &str) -> v1::GetRecordsResponse {
+        records::fetch(&mut self.submissions, submission).await.unwrap()
     }
 
     pub(crate) async fn metrics(&mut self, id: i64) -> Vec<(u64, f64)> {
