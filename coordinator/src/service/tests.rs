@@ -1,6 +1,9 @@
 //! The owner on a real store: memory and store agree after every command, also after one that failed.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use experiment_spec::{
     ids::{AttemptNumber, ContentHash, StepId, WorkerId},
@@ -59,7 +62,7 @@ fn submission(seeds: std::ops::Range<u64>) -> Submit {
     let run = |seed| RunSpec {
         method: "linear".to_owned(),
         method_revision: 1,
-        parameters: Default::default(),
+        parameters: BTreeMap::default(),
         features: features.clone(),
         seed,
         protocol: 1,
@@ -219,7 +222,7 @@ async fn silence_is_measured_while_the_coordinator_itself_is_awake() {
     let start = Instant::now();
     let sweep = async |owner: &mut Owner, after: Duration| owner.sweep(start + after).await.unwrap();
     // It was stopped for a minute: polls that came meanwhile are still in the queue.
-    assert_eq!(sweep(&mut owner, Duration::from_secs(60)).await, 0);
+    assert_eq!(sweep(&mut owner, Duration::from_mins(1)).await, 0);
     let mut lost = Vec::new();
     for seconds in (63..=84).step_by(3) {
         if sweep(&mut owner, Duration::from_secs(seconds)).await == 1 {

@@ -62,7 +62,7 @@ pub(crate) async fn list(
     .fetch_all(db)
     .await?;
     // A full page ends between two iterations: whoever goes on after its last one misses nothing.
-    if points.len() as i64 == most
+    if i64::try_from(points.len()) == Ok(most)
         && let Some(last) = points.last().map(|point| point.iteration)
         && points[0].iteration < last
     {
