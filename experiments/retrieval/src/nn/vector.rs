@@ -3,6 +3,8 @@
 //! Products and sums are rounded one by one (no fused multiply-add), and sums run over a fixed number
 //! of lanes, so these passes give the same bits at every level and for any number of threads.
 
+#![allow(clippy::inline_always)] // what is not inlined is not compiled for the level of the pass
+
 use super::{
     adam::{BETA_1, BETA_2, EPSILON, correction},
     gemm::SimdLevel,

@@ -125,7 +125,7 @@ pub(super) struct InterBuffers<T> {
 
 /// Small vectors over the batch.
 #[derive(Debug)]
-pub(super) struct Logits<T> {
+pub(super) struct Small<T> {
     pub(super) logits: Vec<T>,
     /// A sum over the batch for every feature.
     pub(super) hidden: Vec<T>,
@@ -138,7 +138,7 @@ pub(super) struct Logits<T> {
 pub(super) struct Buffers<T> {
     pub(super) sides: [SideBuffers<T>; 2],
     pub(super) inter: [InterBuffers<T>; 2],
-    pub(super) small: Logits<T>,
+    pub(super) small: Small<T>,
     /// A gradient vector as long as the widest layer.
     pub(super) wide: Vec<T>,
 }
@@ -188,7 +188,7 @@ impl<T: Real> Buffers<T> {
         Self {
             sides: [side(sizes.image, sizes, n, explicit), side(sizes.text, sizes, n, explicit)],
             inter: [inter(), inter()],
-            small: Logits { logits: zeros(n), hidden: zeros(sizes.hidden), of: [(); 3].map(|()| zeros(n)) },
+            small: Small { logits: zeros(n), hidden: zeros(sizes.hidden), of: [(); 3].map(|()| zeros(n)) },
             wide: zeros(widest),
         }
     }

@@ -48,8 +48,11 @@ impl<T: Real> FastForm<T> {
     pub(super) fn take_batch(&mut self, batch: &Batch<T>) {
         let sizes = self.nets.sizes;
         let [image, text] = &mut self.buffers.sides;
-        let pieces = layers::transpose(&batch.h_i, sizes.image, &mut image.h)
-            .chain(layers::transpose(&batch.h_t, sizes.text, &mut text.h));
+        let pieces = layers::transpose(&batch.h_i, sizes.image, &mut image.h).chain(layers::transpose(
+            &batch.h_t,
+            sizes.text,
+            &mut text.h,
+        ));
         let mismatched = self.nets.settings.adversarial.then(|| {
             layers::transpose(&batch.mismatched_h_i, sizes.image, &mut image.mismatched_h).chain(layers::transpose(
                 &batch.mismatched_h_t,
@@ -195,7 +198,8 @@ impl<T: Real> FastForm<T> {
         let groups = inter.groups.iter_mut().zip(codes).zip(bases);
         run(
             &mut self.crew,
-            groups.flat_map(|((group, code), base)| normed(layer, of_code, Mat::new(code, hidden, n), Some(base), group)),
+            groups
+                .flat_map(|((group, code), base)| normed(layer, of_code, Mat::new(code, hidden, n), Some(base), group)),
         );
     }
 
@@ -250,11 +254,10 @@ impl<T: Real> FastForm<T> {
         let of_originals = [
             Some(by(&b[side].h, dims, &inter.shared_t)),
             own_original.then(|| by(&b[side].mismatched_h, dims, &mismatched.linear_t)),
-            None,
         ];
         let weight = &mut self.nets.inter[side].hidden.weight;
         let [codes, originals] = weight.step(stepping.player, stepping.watched).split(sizes.hidden);
-        let pieces = of_products(codes, of_codes).chain(of_products(originals, of_originals));
+        let pieces = of_products(codes, &of_codes).chain(of_products(originals, &of_originals));
         updates::run(&mut self.crew, stepping.adam, pieces);
     }
 
@@ -266,7 +269,8 @@ impl<T: Real> FastForm<T> {
         let gradient = &mut self.buffers.wide[..judge.out.weight.value.len()];
         at_level(level, || {
             for (row, g) in gradient.iter_mut().enumerate() {
-                let dots = inter.groups.iter().zip(of_logits).map(|(group, of)| dot(&group.out[row * n..(row + 1) * n], of));
+                let dots =
+                    inter.groups.iter().zip(of_logits).map(|(group, of)| dot(&group.out[row * n..(row + 1) * n], of));
                 *g = dots.sum();
             }
         });

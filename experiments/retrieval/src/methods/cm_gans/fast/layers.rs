@@ -16,12 +16,12 @@ use crate::nn::{
 };
 
 /// Features a piece makes.
-const PIECE: usize = 64;
+const PIECE: usize = 32;
 /// Rows of a transpose that a piece makes.
 const TRANSPOSED: usize = 16;
 
-/// At most three products that add up.
-pub(super) type Products<'a, T> = [Option<(Mat<'a, T>, Mat<'a, T>)>; 3];
+/// Products that add up; what is absent is nothing.
+pub(super) type Products<'a, T> = &'a [Option<(Mat<'a, T>, Mat<'a, T>)>];
 
 /// One piece of work on the way through the networks.
 #[derive(Debug)]
@@ -67,6 +67,7 @@ pub(super) enum Upstream<'a, T> {
 #[derive(Debug)]
 pub(super) struct BackwardPiece<'a, T> {
     upstream: Upstream<'a, T>,
+    first: usize,
     normalised: &'a [T],
     out: &'a [T],
     statistics: &'a [norm::Statistics<T>],
@@ -148,12 +149,11 @@ pub(super) fn backward<'a, T: Real>(
         let range = part(index, features);
         let upstream = match upstream {
             Upstream::Outer(column, row) => Upstream::Outer(&column[range.clone()], row),
-            Upstream::Products(products) => {
-                Upstream::Products(products.map(|p| p.map(|(weight, g)| (weight.row_range(range.clone()), g))))
-            }
+            Upstream::Products(products) => Upstream::Products(products),
         };
         Piece::Backward(BackwardPiece {
             upstream,
+            first: range.start,
             normalised: &output.normalised[range.start * n..range.end * n],
             out: &output.out[range.start * n..range.end * n],
             statistics: &output.statistics[range.clone()],
@@ -172,12 +172,13 @@ pub(super) fn transpose<'a, T: Real>(
     to: &'a mut [T],
 ) -> impl Iterator<Item = Piece<'a, T>> + Send {
     let lines = to.chunks_mut(TRANSPOSED * (from.len() / columns));
-    lines.enumerate().map(move |(index, to)| {
-        Piece::Transpose(TransposePiece { from, columns, first: index * TRANSPOSED, to })
-    })
+    lines
+        .enumerate()
+        .map(move |(index, to)| Piece::Transpose(TransposePiece { from, columns, first: index * TRANSPOSED, to }))
 }
 
 /// One logit an item: the sum over features of weight times feature (features x batch), plus `shift`.
+#[allow(clippy::inline_always)] // to be compiled for the level of the pass that calls it
 #[inline(always)]
 pub(super) fn logits<T: Real>(weight: &[T], features: &[T], shift: T, logits: &mut [T]) {
     logits.fill(shift);
@@ -231,8 +232,9 @@ impl<T: Real> BackwardPiece<'_, T> {
         let features = self.statistics.len();
         let n = self.out.len() / features;
         if let Upstream::Products(products) = self.upstream {
-            for (index, (weight, g)) in products.into_iter().flatten().enumerate() {
-                gemm_with(level, 1, self.gradient, index > 0, T::one(), weight, g);
+            let range = self.first..self.first + features;
+            for (index, (weight, g)) in products.iter().flatten().enumerate() {
+                gemm_with(level, 1, self.gradient, index > 0, T::one(), weight.row_range(range.clone()), *g);
             }
         }
         at_level(level, || {

@@ -77,11 +77,7 @@ pub(super) fn reconstruction<T: Real>(squares: bool, weight: f64, r: &[T], h: &[
     for ((g, &r), &h) in gradient.iter_mut().zip(r).zip(h) {
         *g = r - h;
     }
-    let error = if squares {
-        dot(gradient, gradient).wide()
-    } else {
-        gradient.iter().map(|d| d.abs().wide()).sum()
-    };
+    let error = if squares { dot(gradient, gradient).wide() } else { gradient.iter().map(|d| d.abs().wide()).sum() };
     for g in gradient {
         let direction = if squares {
             *g

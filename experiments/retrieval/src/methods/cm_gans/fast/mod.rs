@@ -8,6 +8,8 @@
 //!
 //! Numbers in the comments are the identities of `fast.md`.
 
+#![allow(clippy::doc_markdown)] // the names of the spec's formulas
+
 mod buffers;
 mod discriminators;
 mod generators;

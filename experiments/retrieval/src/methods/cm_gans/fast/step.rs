@@ -123,13 +123,7 @@ impl<T: Real> FastForm<T> {
 
 /// `times` updates with the same batch are one: 0.9^k old + (1 - 0.9^k) batch. The layer's bias, which
 /// the norm takes away, is part of the mean.
-fn move_running<T: Real>(
-    running: &mut Running<T>,
-    layer: &Normed<T>,
-    batch: &[Statistics<T>],
-    n: usize,
-    times: i32,
-) {
+fn move_running<T: Real>(running: &mut Running<T>, layer: &Normed<T>, batch: &[Statistics<T>], n: usize, times: i32) {
     let kept = libm::pow(1.0 - MOMENTUM, f64::from(times));
     #[allow(clippy::cast_precision_loss)] // a batch is far smaller than 2^53
     let unbiased = T::of((1.0 - kept) * n as f64 / (n as f64 - 1.0));
