@@ -6,6 +6,7 @@ use crate::{
     nn::{
         gemm::{SimdLevel, simd_level, threads},
         norm::Statistics,
+        pieces::Workers,
         real::Real,
     },
 };
@@ -16,20 +17,23 @@ pub(super) struct Crew<T> {
     pub(super) level: SimdLevel,
     /// Slope of the activation below zero.
     pub(super) slope: T,
-    /// One scratch a thread.
-    pub(super) desks: Vec<Vec<T>>,
+    /// Each with space for a block of a gradient.
+    pub(super) workers: Workers<Vec<T>>,
     desk_size: usize,
 }
 
 impl<T: Real> Crew<T> {
     pub(super) fn new(slope: T, desk_size: usize) -> Self {
-        Self { level: simd_level(), slope, desks: Vec::new(), desk_size }
+        let workers = Workers::new(|| zeros(desk_size));
+        Self { level: simd_level(), slope, workers, desk_size }
     }
 
     /// Follows the settings of the process for threads and SIMD level.
     pub(super) fn follow_settings(&mut self) {
         self.level = simd_level();
-        self.desks.resize_with(threads(), || vec![T::zero(); self.desk_size]);
+        if self.workers.count() != threads() {
+            self.workers = Workers::new(|| zeros(self.desk_size));
+        }
     }
 }
 

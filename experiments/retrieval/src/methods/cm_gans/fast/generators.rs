@@ -97,7 +97,7 @@ impl<T: Real> FastForm<T> {
         if let Some(judge) = self.nets.inter.get(1 - side) {
             let small = &mut self.buffers.small;
             let judged = &self.buffers.sides[side].judge.out;
-            at_level(level, || {
+            at_level!(level, {
                 layers::logits(&judge.out.weight.value, judged, judge.out.bias.value[0], &mut small.logits);
             });
             term("inter", losses::real(&small.logits, 1.0, &mut small.of[0]));
@@ -112,12 +112,14 @@ impl<T: Real> FastForm<T> {
             let squares = settings.reconstruction_norm == ReconstructionNorm::L2;
             let weight = settings.reconstruction_weight();
             let error =
-                at_level(level, || losses::reconstruction(squares, weight, &explicit.r, &b.h, &mut explicit.gradient));
+                at_level!(level, losses::reconstruction(squares, weight, &explicit.r, &b.h, &mut explicit.gradient));
             if let Some(judge) = self.nets.intra.get(side) {
                 let (n, of_logits) = (settings.batch_size, &self.buffers.small.of[1]);
-                for (row, &w) in explicit.gradient.chunks_exact_mut(n).zip(&judge.weight.value) {
-                    add_scaled(row, w, of_logits);
-                }
+                at_level!(level, {
+                    for (row, &w) in explicit.gradient.chunks_exact_mut(n).zip(&judge.weight.value) {
+                        add_scaled(row, w, of_logits);
+                    }
+                });
             }
             term("reconstruction", error);
         }
@@ -230,11 +232,12 @@ impl<T: Real> FastForm<T> {
             own.dec1.step_norm(level, stepping, &b.of_dec1);
             let gradient = &mut wide[..own.dec2.bias.value.len()];
             match &b.reconstruction {
-                Some(explicit) => at_level(level, || {
-                    let rows = gradient.iter_mut().zip(explicit.gradient.chunks_exact(n));
-                    rows.for_each(|(g, row)| *g = sum_of(row, |x| x));
+                Some(explicit) => at_level!(level, {
+                    for (g, row) in gradient.iter_mut().zip(explicit.gradient.chunks_exact(n)) {
+                        *g = sum_of(row, |x| x);
+                    }
                 }),
-                None => at_level(level, || {
+                None => at_level!(level, {
                     let total = sum_of(&self.buffers.small.of[1], |x| x);
                     set_scaled(gradient, total, &nets.intra[side].weight.value);
                 }),

@@ -10,13 +10,12 @@ use super::{
 use crate::nn::{
     gemm::{Mat, SimdLevel, gemm_with},
     norm,
-    pieces::for_each,
     real::Real,
     vector::{add_scaled, at_level, set_scaled, transpose_part},
 };
 
-/// Features a piece makes.
-const PIECE: usize = 32;
+/// Features a piece makes: a multiple of 6, the number that the widest kernel makes at a time.
+const PIECE: usize = 48;
 /// Rows of a transpose that a piece makes.
 const TRANSPOSED: usize = 16;
 
@@ -178,7 +177,6 @@ pub(super) fn transpose<'a, T: Real>(
 }
 
 /// One logit an item: the sum over features of weight times feature (features x batch), plus `shift`.
-#[allow(clippy::inline_always)] // to be compiled for the level of the pass that calls it
 #[inline(always)]
 pub(super) fn logits<T: Real>(weight: &[T], features: &[T], shift: T, logits: &mut [T]) {
     logits.fill(shift);
@@ -190,12 +188,12 @@ pub(super) fn logits<T: Real>(weight: &[T], features: &[T], shift: T, logits: &m
 /// Does all pieces.
 pub(super) fn run<'a, T: Real + 'a>(crew: &mut Crew<T>, pieces: impl Iterator<Item = Piece<'a, T>> + Send) {
     let (level, slope) = (crew.level, crew.slope);
-    for_each(pieces, &mut crew.desks, |piece, _| match piece {
+    crew.workers.for_each(pieces, |piece, _| match piece {
         Piece::Normed(piece) => piece.run(level, slope),
         Piece::Linear(piece) => piece.run(level),
         Piece::Backward(piece) => piece.run(level, slope),
         Piece::Transpose(piece) => {
-            at_level(level, || transpose_part(piece.from, piece.columns, piece.first, piece.to));
+            at_level!(level, transpose_part(piece.from, piece.columns, piece.first, piece.to));
         }
     });
 }
@@ -207,7 +205,7 @@ impl<T: Real> NormedPiece<'_, T> {
             self.normalised.copy_from_slice(base);
         }
         gemm_with(level, 1, self.normalised, self.base.is_some(), T::one(), self.weight.t(), self.input);
-        at_level(level, || {
+        at_level!(level, {
             let rows = self.normalised.chunks_exact_mut(n).zip(self.out.chunks_exact_mut(n));
             let layer = self.gamma.iter().zip(self.beta).zip(self.statistics);
             for ((z, out), ((&gamma, &beta), statistics)) in rows.zip(layer) {
@@ -237,7 +235,7 @@ impl<T: Real> BackwardPiece<'_, T> {
                 gemm_with(level, 1, self.gradient, index > 0, T::one(), weight.row_range(range.clone()), *g);
             }
         }
-        at_level(level, || {
+        at_level!(level, {
             let rows = self.gradient.chunks_exact_mut(n);
             let inputs = self.normalised.chunks_exact(n).zip(self.out.chunks_exact(n));
             let layer = self.gamma.iter().zip(self.statistics);
