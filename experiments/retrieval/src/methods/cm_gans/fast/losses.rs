@@ -71,6 +71,7 @@ pub(super) fn class<T: Real>(logits: &mut [T], labels: &[u32]) -> f64 {
 
 /// Reconstruction error of `r` against `h` (dims x batch, spec B.2): `weight` times the mean of squares
 /// or absolute values over batch and dimensions. Its gradient is written to `gradient`.
+#[inline(always)]
 pub(super) fn reconstruction<T: Real>(squares: bool, weight: f64, r: &[T], h: &[T], gradient: &mut [T]) -> f64 {
     let share = weight / size(r);
     let factor = T::of(if squares { 2.0 * share } else { share });

@@ -57,7 +57,6 @@ impl<T: Real> FastForm<T> {
         let desk_size = block_size(widest.into_iter().fold(1, usize::max));
         let crew = Crew::new(nets.slope(), desk_size);
         let mut form = Self { nets, buffers: Buffers::new(sizes, settings.batch_size, explicit), crew };
-        form.crew.follow_settings();
         for side in 0..form.nets.intra.len() {
             form.see_reconstructions(side);
         }
