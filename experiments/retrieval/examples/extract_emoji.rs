@@ -7,6 +7,7 @@
 use std::time::Instant;
 
 use retrieval::{
+    checkpoint::Checkpoint,
     datasets::data_set::{DataSet, RawPairs},
     datasets::emoji::Emoji,
     encoders::{
@@ -15,7 +16,7 @@ use retrieval::{
     },
     error::Result,
     features::Split,
-    method::Silent,
+    method::Observer,
     nn::gemm,
 };
 
@@ -35,6 +36,28 @@ fn within_train(raw: &RawPairs, fold: usize) -> RawPairs {
     kept
 }
 
+/// Prints a line now and then.
+struct Progress;
+
+impl Observer for Progress {
+    fn iteration(&mut self, iteration: u64, iterations: u64, _: f64, metrics: &[(&str, f64)]) -> Result<()> {
+        if iteration.is_multiple_of(100) {
+            eprintln!("{iteration} of {iterations} {metrics:.3?}");
+        }
+        Ok(())
+    }
+    fn wants_checkpoint(&self, _: u64) -> bool {
+        false
+    }
+    fn checkpoint(&mut self, _: &Checkpoint) -> Result<()> {
+        Ok(())
+    }
+    fn log(&mut self, line: &str) {
+        eprintln!("{line}");
+    }
+}
+
+#[allow(clippy::cast_precision_loss)]
 fn main() -> Result<()> {
     let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
     let seed = numbers.first().copied().unwrap_or(1) as u64;
@@ -44,7 +67,7 @@ fn main() -> Result<()> {
         raw = within_train(&raw, fold);
     }
     let start = Instant::now();
-    let encoded = SmallCnn.encode(&raw, EncodeContext { seed, observer: &mut Silent, resume: None })?;
+    let encoded = SmallCnn.encode(&raw, EncodeContext { seed, observer: &mut Progress, resume: None })?;
     for (name, value) in &encoded.facts {
         println!("{name} {value:.4}");
     }
@@ -52,7 +75,11 @@ fn main() -> Result<()> {
         let dims = values.len() / raw.len();
         let norms: f32 = values.chunks(dims).map(|row| row.iter().map(|v| v * v).sum::<f32>().sqrt()).sum();
         let zeros = values.iter().filter(|&&v| v == 0.0).count();
-        println!("{name}: mean norm {:.2}, zeros {:.3}", norms / raw.len() as f32, zeros as f32 / values.len() as f32);
+        println!(
+            "{name}: mean norm {:.2}, zeros {:.3}",
+            f64::from(norms) / raw.len() as f64,
+            zeros as f64 / values.len() as f64
+        );
     }
     println!("{} threads, {:.1} s", gemm::threads(), start.elapsed().as_secs_f64());
     Ok(())

@@ -60,17 +60,17 @@ pub fn extract(
         )));
     }
     let raw = data_set.load()?;
-    let encoded = encoder.encode(&raw, EncodeContext { seed: spec.seed, observer, resume })?;
+    let pairs = encoder.encode(&raw, EncodeContext { seed: spec.seed, observer, resume })?;
     let path = folder.join(FILE);
     let table = FeatureTable {
-        image: &encoded.image,
-        text: &encoded.text,
+        image: &pairs.image,
+        text: &pairs.text,
         labels: &raw.labels,
         split: &raw.split,
         classes: raw.classes,
     };
     let mut facts: BTreeMap<String, String> =
-        encoded.facts.iter().map(|(name, value)| (name.clone(), format!("{value:?}"))).collect();
+        pairs.facts.iter().map(|(name, value)| (name.clone(), format!("{value:?}"))).collect();
     facts.extend([
         ("data-set".into(), data.key),
         ("data-set-version".into(), data.version),
@@ -79,9 +79,8 @@ pub fn extract(
         ("encoder-seed".into(), spec.seed.to_string()),
     ]);
     write_features(&path, &table, &facts)?;
-    drop(encoded.image);
     let content_hash = FeatureFile::open(&path)?.content_hash();
-    Ok(ExtractionOutcome { path, content_hash, facts: encoded.facts })
+    Ok(ExtractionOutcome { path, content_hash, facts: pairs.facts })
 }
 
 #[cfg(test)]
