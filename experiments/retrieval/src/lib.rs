@@ -11,3 +11,4 @@ pub mod features;
 pub mod method;
 pub mod methods;
 pub mod nn;
+pub mod tensor_file;
