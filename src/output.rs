@@ -33,7 +33,7 @@ pub(crate) fn lines(lines: impl IntoIterator<Item = String>) -> Outcome {
 /// Prints rows under a header, aligned; in a pipe without borders and never wrapped.
 pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> Outcome {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header.to_vec());
+    table.load_style(presets::NOTHING).set_header(header.to_vec());
     if std::io::stdout().is_terminal() {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }

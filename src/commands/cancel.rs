@@ -26,6 +26,7 @@ pub(super) async fn retry(global: &Global, args: RetryArgs) -> Outcome {
         submission: args.selection.submission.unwrap_or_default(),
         steps: args.selection.runs,
         failure_kind: args.kind.unwrap_or_default(),
+        cancelled_too: false,
     };
     let answer = session.client.retry(request).await.map(tonic::Response::into_inner);
     session.close().await;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use orchestrator_worker::{CheckpointPolicy, Config};
+use orchestrator_worker::Config;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -51,14 +51,13 @@ pub(super) fn config(
     let program = std::env::current_exe().map_err(|error| Failure::request(format!("this program's own file is not known: {error}")))?;
     let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let available = u32::try_from(available).unwrap_or(u32::MAX);
-    Ok(Config {
-        name,
-        cpus: cpus.unwrap_or(available).max(1),
-        shared_blobs: shared_blobs.is_some(),
-        blobs: shared_blobs.unwrap_or_else(|| folder.join("blobs")),
-        folder,
-        program,
-        checkpoint_every: CheckpointPolicy { iterations: tuning.checkpoint_every },
-        simd: tuning.simd.map(|level| level.name().to_owned()),
-    })
+    let mut config = Config::new(folder, program, cpus.unwrap_or(available).max(1));
+    config.name = name;
+    config.checkpoint_every.iterations = tuning.checkpoint_every;
+    config.simd = tuning.simd.map(|level| level.name().to_owned());
+    if let Some(blobs) = shared_blobs {
+        config.blobs = blobs;
+        config.shared_blobs = true;
+    }
+    Ok(config)
 }

@@ -212,7 +212,6 @@ impl Watch<'_> {
             features,
             threads: self.assignment.cpus.max(1) as usize,
             simd: self.shared.config.simd.clone(),
-            kind: self.shared.kind.clone(),
             gpu: u32::try_from(self.assignment.gpu_index).ok(),
             checkpoint_every: self.shared.config.checkpoint_every,
             daemon_process: rustix::process::getpid().as_raw_nonzero().get(),

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use experiment_spec::run::FailureKind;
+use experiment_spec::run::{FailureKind, StepSpec};
 use orchestrator_proto::v1::{Artifact, Started, Succeeded, attempt_event::Event};
 use retrieval::{checkpoint::Checkpoint, error::Error, nn::gemm};
 
@@ -23,7 +23,7 @@ pub use self::compute::{Compute, Computed};
 use self::{observer::AttemptObserver, pipe::Pipe};
 use crate::{
     command::{Command, Start},
-    events, fail_point,
+    events, fail_point, identity,
     step_folder::CHECKPOINT,
 };
 
@@ -75,8 +75,7 @@ fn serve(compute: &dyn Compute) -> io::Result<()> {
 fn prepare(start: &Start) -> Result<File, Event> {
     gemm::set_threads(start.threads);
     if let Some(name) = &start.simd {
-        let level = gemm::SimdLevel::from_name(name).ok_or_else(|| format!("SIMD level `{name}` is not known"));
-        level.and_then(gemm::force_simd_level).map_err(|why| events::failed(FailureKind::UserError, why))?;
+        identity::force_simd(name).map_err(|why| events::failed(FailureKind::UserError, why))?;
     }
     let path = start.folder.join("lock");
     let refused = |error: io::Error| events::failed(FailureKind::Killed, format!("{}: {error}", path.display()));
@@ -99,13 +98,17 @@ fn prepare(start: &Start) -> Result<File, Event> {
 /// Everything between the first word and the last.
 fn work(compute: &dyn Compute, start: &Start, pipe: &Pipe, stop: lifeline::StopFlag) -> Event {
     let path = start.folder.join(CHECKPOINT);
-    let mut observer = AttemptObserver::new(pipe, path.clone(), start.checkpoint_every, stop);
+    let stage = match start.spec {
+        StepSpec::Extraction(_) => "extract",
+        StepSpec::Run(_) => "train",
+    };
+    let mut observer = AttemptObserver::new(pipe, stage, path.clone(), start.checkpoint_every, stop);
     let resume = match take_up(&path, &mut observer) {
         Ok(resume) => resume,
         Err(error) => return failure(&error),
     };
     let from_iteration = resume.as_ref().map_or(0, |checkpoint| checkpoint.iteration);
-    let started = Started { from_iteration, kind: start.kind.clone(), process_id: std::process::id() };
+    let started = Started { from_iteration, kind: identity::kind(), process_id: std::process::id() };
     if let Err(error) = pipe.say(Event::Started(started)) {
         return failure(&Error::file("the pipe to the daemon")(error));
     }

@@ -40,8 +40,6 @@ pub struct Start {
     pub threads: usize,
     /// Forced SIMD level.
     pub simd: Option<String>,
-    /// Kind of the scores: backend, SIMD level or device model, program version.
-    pub kind: String,
     /// GPU it may use.
     pub gpu: Option<u32>,
     /// When to keep checkpoints.

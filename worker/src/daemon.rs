@@ -44,7 +44,9 @@ const UPLOAD_TICK: Duration = Duration::from_millis(200);
 /// When the folder is held or cannot be used, a setting cannot be met, or the coordinator refuses this
 /// worker. A coordinator that is away is no error.
 pub async fn run(config: Config, channel: Channel, shutdown: CancellationToken) -> Result<(), WorkerError> {
-    let kind = identity::kind(config.simd.as_deref())?;
+    if let Some(level) = &config.simd {
+        identity::force_simd(level).map_err(WorkerError::Setting)?;
+    }
     if config.cpus == 0 {
         return Err(WorkerError::Setting("a worker needs at least one core to give".into()));
     }
@@ -63,14 +65,13 @@ pub async fn run(config: Config, channel: Channel, shutdown: CancellationToken) 
         cpus: config.cpus,
         gpus: gpus.clone(),
         memory_bytes: identity::memory_bytes(),
-        kind: kind.clone(),
+        kind: identity::kind(),
         held: Vec::new(),
     };
     let slots = Slots::new(config.cpus, gpus);
     let shared = Arc::new(Shared {
         cache: Cache::new(state.blobs.clone(), config.shared_blobs, channel.clone()),
         config,
-        kind,
         outbox: state.outbox,
         blobs: state.blobs,
         folders: state.folders,

@@ -9,6 +9,10 @@ use std::{
 };
 
 use experiment_spec::ids::ContentHash;
+use retrieval::{
+    kind::Backend,
+    nn::gemm::{SimdLevel, force_simd_level},
+};
 
 use crate::error::{WorkerError, at};
 
@@ -89,21 +93,16 @@ pub(crate) fn memory_bytes() -> u64 {
     total.and_then(|total| total.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
-/// Kind of the scores computed here: backend, SIMD level, program version. Scores of one kind repeat to
-/// the bit.
-pub(crate) fn kind(simd: Option<&str>) -> Result<String, WorkerError> {
-    use retrieval::nn::gemm::SimdLevel;
-    let best = SimdLevel::detect();
-    let level = match simd {
-        None => best,
-        Some(name) => SimdLevel::from_name(name)
-            .ok_or_else(|| WorkerError::Setting(format!("SIMD level `{name}`: expected scalar, avx2 or avx512")))?,
-    };
-    if level > best {
-        let (name, best) = (level.name(), best.name());
-        return Err(WorkerError::Setting(format!("SIMD level {name} is not offered by this processor, {best} is")));
-    }
-    Ok(format!("cpu {} {}", level.name(), env!("CARGO_PKG_VERSION")))
+/// Settles the SIMD level of this process; its attempts are told the same.
+pub(crate) fn force_simd(name: &str) -> Result<(), String> {
+    let level = SimdLevel::from_name(name)
+        .ok_or_else(|| format!("SIMD level `{name}` is not known: expected scalar, avx2 or avx512"))?;
+    force_simd_level(level)
+}
+
+/// Kind of the scores computed here: backend, SIMD level, program version.
+pub(crate) fn kind() -> String {
+    retrieval::kind::kind(Backend::Cpu)
 }
 
 #[cfg(test)]
@@ -131,7 +130,6 @@ mod tests {
 
     #[test]
     fn an_unknown_simd_level_is_refused_with_the_known_ones() {
-        assert!(kind(Some("sse9")).unwrap_err().to_string().contains("scalar, avx2 or avx512"));
-        assert!(kind(Some("scalar")).unwrap().starts_with("cpu scalar "));
+        assert!(force_simd("sse9").unwrap_err().contains("scalar, avx2 or avx512"));
     }
 }

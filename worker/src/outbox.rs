@@ -251,10 +251,10 @@ impl Outbox {
                 last_words.extend(report.event.and_then(|event| event.event).map(|event| (key, event)));
             }
         }
-        if inner.writer.is_some() {
+        inner.advance()?;
+        if !inner.segments.is_empty() {
             inner.write(Record::Acknowledged(sequence))?;
         }
-        inner.advance()?;
         Ok(last_words)
     }
 

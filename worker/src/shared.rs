@@ -14,8 +14,6 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    /// Kind of the scores computed here.
-    pub(crate) kind: String,
     pub(crate) outbox: Outbox,
     pub(crate) cache: Cache,
     pub(crate) blobs: ContentStore,

@@ -3,7 +3,9 @@
 use retrieval::{
     checkpoint::Checkpoint,
     error::{Error, Result},
+    kind::{Backend, kind},
     method::Observer,
+    step,
 };
 
 use crate::command::Start;
@@ -26,12 +28,20 @@ pub trait Compute {
     fn compute(&self, start: &Start, resume: Option<Checkpoint>, observer: &mut dyn Observer) -> Result<Computed>;
 }
 
-/// The real thing.
+/// The real thing: everything that the numeric crate can compute.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Retrieval;
 
 impl Compute for Retrieval {
-    fn compute(&self, start: &Start, _: Option<Checkpoint>, _: &mut dyn Observer) -> Result<Computed> {
-        Err(Error::User(format!("step {} cannot be computed by this program", start.fingerprint.short())))
+    fn compute(&self, start: &Start, resume: Option<Checkpoint>, observer: &mut dyn Observer) -> Result<Computed> {
+        let features = match start.features.as_slice() {
+            [] => None,
+            [(_, path)] => Some(path.as_path()),
+            several => return Err(Error::Data(format!("one file of features expected, {} were given", several.len()))),
+        };
+        let computed = step::compute(&start.spec, features, &start.folder, kind(Backend::Cpu), observer, resume)?;
+        let scores_json = serde_json::to_string(&computed.scores)
+            .map_err(|error| Error::Data(format!("the scores cannot be written down: {error}")))?;
+        Ok(Computed { scores_json, artifacts: computed.artifacts })
     }
 }

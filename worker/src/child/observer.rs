@@ -33,6 +33,7 @@ const ITERATIONS_TO_STOP: u64 = 2;
 #[derive(Debug)]
 pub(super) struct AttemptObserver<'a> {
     pipe: &'a Pipe,
+    stage: &'static str,
     path: PathBuf,
     policy: CheckpointPolicy,
     stop: StopFlag,
@@ -73,10 +74,17 @@ impl Rate {
 }
 
 impl<'a> AttemptObserver<'a> {
-    pub(super) fn new(pipe: &'a Pipe, path: PathBuf, policy: CheckpointPolicy, stop: StopFlag) -> Self {
+    pub(super) fn new(
+        pipe: &'a Pipe,
+        stage: &'static str,
+        path: PathBuf,
+        policy: CheckpointPolicy,
+        stop: StopFlag,
+    ) -> Self {
         let now = Instant::now();
         Self {
             pipe,
+            stage,
             path,
             policy,
             stop,
@@ -149,7 +157,7 @@ impl<'a> AttemptObserver<'a> {
         #[allow(clippy::cast_precision_loss)] // time left, for people
         let seconds_left = if rate > 0.0 { iterations.saturating_sub(iteration) as f64 / rate } else { 0.0 };
         self.say(Event::Progress(Progress {
-            stage: "train".into(),
+            stage: self.stage.into(),
             iteration,
             iterations,
             iterations_per_second: rate,
