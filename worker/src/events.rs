@@ -9,7 +9,7 @@ use experiment_spec::{
     ids::{AttemptNumber, StepId},
     run::FailureKind,
 };
-use orchestrator_proto::v1::{Assignment, AttemptEvent, Failed, Held, LogLine, Released, attempt_event::Event};
+use orchestrator_proto::v1::{Assignment, AttemptEvent, Failed, Held, LogLine, Released, Report, attempt_event::Event};
 
 /// One attempt of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +54,11 @@ pub(crate) fn now_ms() -> i64 {
 /// Whether nothing more comes from an attempt after this event.
 pub(crate) fn is_terminal(event: &Event) -> bool {
     matches!(event, Event::Succeeded(_) | Event::Failed(_) | Event::Released(_))
+}
+
+/// Whether a report brings scores or features.
+pub(crate) fn is_score(report: &Report) -> bool {
+    matches!(report.event.as_ref().and_then(|event| event.event.as_ref()), Some(Event::Succeeded(_)))
 }
 
 pub(crate) fn wire(event: Event) -> AttemptEvent {
