@@ -7,9 +7,9 @@ CREATE TABLE submissions (
     file_name       TEXT    NOT NULL,
     yaml            TEXT    NOT NULL,
     text_hash       TEXT    NOT NULL,
-    tables_json     TEXT    NOT NULL,           -- the tables it asks for, as they were read when it came in
     request_id      TEXT    UNIQUE,             -- NULL: the client sent none
     client_version  TEXT    NOT NULL,
+    tables_json     TEXT    NOT NULL,           -- the tables it asks for, as they were read then
     already_scored  INTEGER NOT NULL,           -- runs that were linked to a score when it came in
     created_at_ms   INTEGER NOT NULL,
     cancelled_at_ms INTEGER                     -- NULL: it is live

@@ -4,6 +4,7 @@
 //! fallback route of their own, so that they can be merged with the gRPC services of one address.
 
 mod answer;
+mod filling;
 mod json;
 mod overview;
 mod page;

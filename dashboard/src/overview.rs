@@ -1,9 +1,8 @@
 //! What one look at the coordinator found.
 
-use std::sync::Arc;
-
-use experiment_spec::table::Table;
 use orchestrator_proto::v1::{StepSummary, SubmissionSummary, WorkerSummary};
+
+use crate::filling::Filled;
 
 /// One look: everything that the page shows.
 #[derive(Debug)]
@@ -21,12 +20,12 @@ pub(crate) struct Overview {
 #[derive(Debug)]
 pub(crate) struct Shown {
     pub(crate) summary: SubmissionSummary,
-    /// Steps at work first, then the others by id.
+    /// Steps at work first, then the others in the order of the plan.
     pub(crate) steps: Vec<StepSummary>,
     /// Runs that are not among the steps, for there are too many.
     pub(crate) left_out: usize,
     /// Its tables as far as they are filled, or why they cannot be shown.
-    pub(crate) tables: Result<Arc<Vec<Table>>, String>,
+    pub(crate) tables: Filled,
 }
 
 /// Runs of a submission, by what became of them.

@@ -6,7 +6,9 @@ use experiment_spec::{
     table::RunRecord,
 };
 
-use crate::v1;
+use tonic::{Status, transport::Channel};
+
+use crate::v1::{self, submissions_client::SubmissionsClient};
 
 /// A message that does not say what it must.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +16,26 @@ pub enum RecordError {
     /// A field is missing or holds what its type does not allow.
     #[error("field {field} of step {step}: {why}")]
     Field { field: &'static str, step: i64, why: String },
+}
+
+/// Fetches a submission (id or name) with all its records, page by page.
+///
+/// # Errors
+/// Whatever the coordinator answers to a page.
+pub async fn fetch(
+    client: &mut SubmissionsClient<Channel>,
+    submission: &str,
+) -> Result<v1::GetRecordsResponse, Status> {
+    let first = v1::GetRecordsRequest { submission: submission.to_owned(), from: 0 };
+    let mut all = client.get_records(first).await?.into_inner();
+    while all.next != 0 {
+        // By its id: meanwhile the name may have come to mean a later submission.
+        let request = v1::GetRecordsRequest { submission: all.submission_id.to_string(), from: all.next };
+        let page = client.get_records(request).await?.into_inner();
+        all.records.extend(page.records);
+        all.next = page.next;
+    }
+    Ok(all)
 }
 
 /// Records of a submission, in the order of the plan.

@@ -18,6 +18,8 @@ use crate::{
 const LINES_AHEAD: usize = 256;
 /// How long a follower waits without any write before it looks again.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Pause between two looks, however much is written: a follower sees ten pages a second at most.
+const BREATH: Duration = Duration::from_millis(100);
 
 /// Sends lines after a position until there are no more, or with `follow` until the step has ended.
 pub(crate) fn stream(
@@ -67,5 +69,6 @@ async fn send(
             () = sender.closed() => return Ok(()),
             () = tokio::time::sleep(LOOK_AGAIN) => {}
         }
+        tokio::time::sleep(BREATH).await;
     }
 }

@@ -90,7 +90,8 @@ impl v1::submissions_server::Submissions for Submissions {
         let mut summaries = Vec::with_capacity(rows.len());
         for row in rows {
             let id = SubmissionId(row.id);
-            let left = self.seconds_left(id).await?;
+            let is_done = row.queued + row.assigned + row.running + row.extractions_pending == 0;
+            let left = if is_done { Some(0.0) } else { self.seconds_left(id).await? };
             let yaml = match only {
                 Some(_) => submissions::text(&self.shared.readers, id).await.map_err(Refusal::from)?.yaml,
                 None => String::new(),
@@ -148,7 +149,7 @@ impl v1::submissions_server::Submissions for Submissions {
         let row = self.step(id.0).await?;
         let spec = listing::spec(db, id).await.map_err(Refusal::from)?;
         let attempts = attempts::list(db, id).await.map_err(Refusal::from)?;
-        let history = attempts::history(db, id).await.map_err(Refusal::from)?;
+        let history = attempts::list_history(db, id).await.map_err(Refusal::from)?;
         let scores_json = scores::scores_json(db, id).await.map_err(Refusal::from)?;
         let artifacts = scores::artifacts(db, id).await.map_err(Refusal::from)?;
         let submissions = listing::submissions(db, id).await.map_err(Refusal::from)?;
@@ -226,7 +227,7 @@ impl v1::submissions_server::Submissions for Submissions {
         let name = (!request.name.is_empty()).then_some(request.name.as_str());
         // Nothing said reads as 0: then also a point of iteration 0 is meant.
         let after = (request.after_iteration > 0).then_some(request.after_iteration);
-        let rows = metrics::list(&self.shared.readers, StepId(request.id), name, after).await;
+        let rows = metrics::list(&self.shared.readers, StepId(request.id), name, after, metrics::MAX_POINTS).await;
         let points = rows.map_err(Refusal::from)?.into_iter().map(encode::metric).collect();
         Ok(Response::new(v1::GetMetricsResponse { points }))
     }

@@ -42,9 +42,9 @@ pub(crate) async fn submit(shared: &Shared, request: v1::SubmitRequest) -> Resul
             name: planned.name.clone(),
             file_name,
             yaml,
-            tables_json: planned.tables_json.clone(),
             request_id: (!request_id.is_empty()).then_some(request_id),
             client_version,
+            tables_json: serde_json::to_string(&planned.tables).expect("tables are plain data that JSON can say"),
         };
         let submit = Box::new(Submit { new, planned, force, resume });
         let submitted = shared.handle.ask(|reply| Command::Submit(submit, reply)).await?;

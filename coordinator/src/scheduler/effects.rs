@@ -63,3 +63,32 @@ pub(crate) enum Effect {
     /// A report of an attempt that no longer counts: acknowledged, kept as a line of history.
     SetAside { step: StepId, attempt: AttemptNumber, what: &'static str },
 }
+
+impl Effect {
+    /// Says it in the program's own log.
+    pub(crate) fn trace(&self) {
+        match self {
+            Self::Assign { guard, worker, grant } => {
+                tracing::info!(
+                    step = guard.step.0,
+                    attempt = guard.attempt.0 + 1,
+                    worker = worker.0,
+                    ?grant,
+                    "assigned"
+                );
+            }
+            Self::Start { guard } => tracing::info!(step = guard.step.0, attempt = guard.attempt.0, "started"),
+            Self::Requeue { guard, because, .. } => {
+                tracing::info!(step = guard.step.0, attempt = guard.attempt.0, ?because, "queued again");
+            }
+            Self::Succeed { guard } => tracing::info!(step = guard.step.0, attempt = guard.attempt.0, "succeeded"),
+            Self::Fail { guard, kind, message } => {
+                tracing::info!(step = guard.step.0, attempt = guard.attempt.0, kind = kind.name(), message, "failed");
+            }
+            Self::Cancel { guard } => tracing::info!(step = guard.step.0, attempt = guard.attempt.0, "cancelled"),
+            Self::SetAside { step, attempt, what } => {
+                tracing::info!(step = step.0, attempt = attempt.0, what, "late report set aside");
+            }
+        }
+    }
+}

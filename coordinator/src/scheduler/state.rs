@@ -118,8 +118,10 @@ impl Scheduler {
     /// Moves a live step into another phase.
     pub(crate) fn set_phase(&mut self, id: StepId, phase: Phase, now_ms: i64) {
         let mut step = self.remove(id).expect("only live steps change their phase");
+        if step.phase.state() != phase.state() {
+            step.since_ms = now_ms;
+        }
         step.phase = phase;
-        step.since_ms = now_ms;
         self.insert(step);
     }
 

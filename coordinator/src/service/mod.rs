@@ -8,3 +8,5 @@ pub(crate) mod polls;
 pub(crate) mod refusal;
 pub(crate) mod reports;
 pub(crate) mod submissions;
+#[cfg(test)]
+mod tests;

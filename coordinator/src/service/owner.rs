@@ -125,7 +125,7 @@ impl Owner {
     }
 
     /// Runs one command on a state that agrees with the store, and marks it stale when the store fails.
-    async fn guarded<T>(&mut self, command: impl AsyncFnOnce(&mut Self) -> Answer<T>) -> Answer<T> {
+    pub(crate) async fn guarded<T>(&mut self, command: impl AsyncFnOnce(&mut Self) -> Answer<T>) -> Answer<T> {
         if self.stale {
             self.rebuild().await?;
         }
@@ -166,9 +166,7 @@ impl Owner {
     /// The store has these effects: readers may see them.
     pub(crate) fn committed(&self, effects: &[Effect]) {
         self.live.ended(effects);
-        for effect in effects {
-            tracing::info!(?effect, "transition");
-        }
+        effects.iter().for_each(Effect::trace);
         self.changes.send_modify(|count| *count += 1);
     }
 
@@ -201,7 +199,7 @@ impl Owner {
         Ok(u32::try_from(lost.len()).unwrap_or(u32::MAX))
     }
 
-    async fn lose(&mut self, id: WorkerId) -> Answer<()> {
+    pub(crate) async fn lose(&mut self, id: WorkerId) -> Answer<()> {
         let now_ms = now_ms();
         let mut effects = Vec::new();
         reactor::on_worker_lost(&mut self.scheduler, id, now_ms, &mut effects);

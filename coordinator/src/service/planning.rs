@@ -4,7 +4,7 @@ use experiment_spec::{
     catalog::Catalog,
     plan::plan,
     run::StepSpec,
-    spec::{Problem, parse},
+    spec::{Problem, TableSpec, parse},
 };
 
 use crate::store::steps::NewStep;
@@ -14,8 +14,8 @@ use crate::store::steps::NewStep;
 pub(crate) struct Planned {
     /// Its name.
     pub(crate) name: String,
-    /// The tables it asks for: a list of `TableSpec`.
-    pub(crate) tables_json: String,
+    /// The tables it asks for.
+    pub(crate) tables: Vec<TableSpec>,
     /// Its steps; each extraction stands right before the first run that reads it.
     pub(crate) steps: Vec<NewStep>,
 }
@@ -62,6 +62,5 @@ pub(crate) fn read(yaml: &str, catalog: &Catalog) -> Result<Planned, Vec<Problem
             retries: submission.retries,
         });
     }
-    let tables_json = serde_json::to_string(&submission.tables).expect("tables are plain data that JSON can say");
-    Ok(Planned { name: submission.name, tables_json, steps })
+    Ok(Planned { name: submission.name, tables: submission.tables, steps })
 }

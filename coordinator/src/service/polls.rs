@@ -102,7 +102,7 @@ impl Owner {
         if !effects.is_empty() || accepted.iter().any(|report| report.is_durable()) {
             let mut transaction = Self::begin(&mut self.writer).await?;
             for report in accepted {
-                report.write(&mut transaction).await?;
+                report.write(&mut transaction, now_ms).await?;
             }
             for effect in effects {
                 transitions::apply(&mut transaction, effect, now_ms).await?;

@@ -14,7 +14,16 @@ pub(crate) enum Refusal {
     #[error("too many requests wait for the coordinator; try again")]
     Busy,
     #[error("nothing was changed: {0}")]
-    Store(#[from] StoreError),
+    Store(#[source] StoreError),
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Closed => Self::Stopping,
+            error => Self::Store(error),
+        }
+    }
 }
 
 impl Refusal {
@@ -32,7 +41,7 @@ impl Refusal {
 
 impl From<sqlx::Error> for Refusal {
     fn from(error: sqlx::Error) -> Self {
-        Self::Store(error.into())
+        StoreError::from(error).into()
     }
 }
 

@@ -105,10 +105,10 @@ impl Report {
     }
 
     /// Writes what it says, beside the transition it may cause.
-    pub(crate) async fn write(&self, db: &mut SqliteConnection) -> Result<()> {
+    pub(crate) async fn write(&self, db: &mut SqliteConnection, now_ms: i64) -> Result<()> {
         match &self.event {
             Event::Started { from_iteration, kind } => {
-                attempts::set_started(db, self.step, self.attempt, *from_iteration, kind).await?;
+                attempts::set_started(db, self.step, self.attempt, *from_iteration, kind, now_ms).await?;
                 metrics::forget_after(db, self.step, *from_iteration).await
             }
             Event::Metrics(points) => {

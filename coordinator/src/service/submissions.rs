@@ -147,8 +147,8 @@ async fn queue(
         let order = Order { submission, position };
         let is_run = new.needs.is_some();
         let found = match steps::find(&mut *db, &new.fingerprint).await? {
-            // What is forced is computed again; its features are not.
-            Some(_) if force && is_run => None,
+            // What is forced is computed again, but not twice at a time; its features are not.
+            Some(found) if force && is_run && found.state == State::Succeeded => None,
             found => found,
         };
         let id = match found {

@@ -3,7 +3,7 @@
 use experiment_spec::ids::{AttemptNumber, StepId};
 use sqlx::{FromRow, SqliteConnection, SqlitePool};
 
-use super::error::Result;
+use super::{error::Result, transitions::history};
 
 /// One attempt.
 #[derive(Clone, Debug, PartialEq, FromRow)]
@@ -35,7 +35,13 @@ pub(crate) async fn set_started(
     attempt: AttemptNumber,
     from_iteration: u64,
     kind: &str,
+    now_ms: i64,
 ) -> Result<()> {
+    let sentence = match from_iteration {
+        0 => format!("started on {kind}"),
+        iteration => format!("started on {kind}, going on from iteration {iteration}"),
+    };
+    history(db, step, attempt, &sentence, now_ms).await?;
     sqlx::query("UPDATE attempts SET from_iteration = ?1, kind = ?2 WHERE step_id = ?3 AND number = ?4")
         .bind(from_iteration.cast_signed())
         .bind(kind)
@@ -76,7 +82,7 @@ pub(crate) async fn list(db: &SqlitePool, step: StepId) -> Result<Vec<AttemptRow
 }
 
 /// History of a step, oldest line first.
-pub(crate) async fn history(db: &SqlitePool, step: StepId) -> Result<Vec<HistoryRow>> {
+pub(crate) async fn list_history(db: &SqlitePool, step: StepId) -> Result<Vec<HistoryRow>> {
     Ok(sqlx::query_as(
         "SELECT at_ms, attempt, sentence FROM (
              SELECT id, at_ms, attempt, sentence FROM history WHERE step_id = ?1 ORDER BY id DESC LIMIT ?2

@@ -28,12 +28,17 @@ pub(crate) enum StoreError {
     Disk(#[source] sqlx::Error),
     #[error("step {step} is no longer {state} in attempt {attempt}")]
     Guard { step: StepId, state: &'static str, attempt: AttemptNumber },
+    #[error("orchestrator.db was closed")]
+    Closed,
     #[error("the store refused a query: {0}")]
     Query(#[source] sqlx::Error),
 }
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
+        if matches!(error, sqlx::Error::PoolClosed) {
+            return Self::Closed;
+        }
         let code = match &error {
             sqlx::Error::Database(database) => database.code().and_then(|code| code.parse::<i32>().ok()),
             _ => None,

@@ -6,7 +6,7 @@ use sqlx::{FromRow, SqliteConnection, SqlitePool};
 use super::error::Result;
 
 /// Most points in one answer; a client goes on after the last iteration it got.
-const MAX_POINTS: i64 = 100_000;
+pub(crate) const MAX_POINTS: i64 = 100_000;
 
 /// One point.
 #[derive(Clone, Debug, PartialEq, FromRow)]
@@ -48,8 +48,9 @@ pub(crate) async fn list(
     step: StepId,
     name: Option<&str>,
     after_iteration: Option<u64>,
+    most: i64,
 ) -> Result<Vec<MetricRow>> {
-    Ok(sqlx::query_as(
+    let mut points: Vec<MetricRow> = sqlx::query_as(
         "SELECT name, iteration, value FROM metrics
          WHERE step_id = ?1 AND (?2 IS NULL OR name = ?2) AND iteration > ?3
          ORDER BY iteration, name LIMIT ?4",
@@ -57,7 +58,15 @@ pub(crate) async fn list(
     .bind(step.0)
     .bind(name)
     .bind(after_iteration.map_or(-1, u64::cast_signed))
-    .bind(MAX_POINTS)
+    .bind(most)
     .fetch_all(db)
-    .await?)
+    .await?;
+    // A full page ends between two iterations: whoever goes on after its last one misses nothing.
+    if i64::try_from(points.len()) == Ok(most)
+        && let Some(last) = points.last().map(|point| point.iteration)
+        && points[0].iteration < last
+    {
+        points.retain(|point| point.iteration < last);
+    }
+    Ok(points)
 }

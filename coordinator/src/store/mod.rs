@@ -13,5 +13,7 @@ pub(crate) mod scores;
 pub(crate) mod snapshot;
 pub(crate) mod steps;
 pub(crate) mod submissions;
+#[cfg(test)]
+mod tests;
 pub(crate) mod transitions;
 pub(crate) mod workers;

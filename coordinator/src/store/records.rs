@@ -38,7 +38,8 @@ pub(crate) async fn page(
                 r.scores_json,
                 COALESCE((SELECT SUM(seconds) FROM attempts WHERE attempts.step_id = s.id), 0.0) AS seconds,
                 e.seed AS encoder_seed,
-                (SELECT hash FROM artifacts WHERE artifacts.step_id = e.id ORDER BY name LIMIT 1) AS features_hash
+                (SELECT hash FROM artifacts WHERE artifacts.step_id = e.id
+                 ORDER BY (name LIKE 'features%') DESC, name LIMIT 1) AS features_hash
          FROM submission_steps AS l
          JOIN steps AS s ON s.id = l.step_id
          JOIN steps AS e ON e.id = s.needs

@@ -11,11 +11,11 @@ pub(crate) struct NewSubmission {
     pub(crate) name: String,
     pub(crate) file_name: String,
     pub(crate) yaml: String,
-    /// The tables that it asks for: a list of `TableSpec`.
-    pub(crate) tables_json: String,
     /// `None`: the client sent none.
     pub(crate) request_id: Option<String>,
     pub(crate) client_version: String,
+    /// List of [`experiment_spec::spec::TableSpec`].
+    pub(crate) tables_json: String,
 }
 
 /// One row with the counts of its runs by state.
@@ -39,16 +39,17 @@ pub(crate) struct SubmissionRow {
 /// Writes a submission without its steps.
 pub(crate) async fn insert(db: &mut SqliteConnection, new: &NewSubmission, now_ms: i64) -> Result<SubmissionId> {
     let id = sqlx::query_scalar(
-        "INSERT INTO submissions (name, file_name, yaml, text_hash, tables_json, request_id, client_version, already_scored, created_at_ms)
+        "INSERT INTO submissions (name, file_name, yaml, text_hash, request_id, client_version, tables_json,
+                                  already_scored, created_at_ms)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8) RETURNING id",
     )
     .bind(&new.name)
     .bind(&new.file_name)
     .bind(&new.yaml)
     .bind(ContentHash::of(new.yaml.as_bytes()).to_string())
-    .bind(&new.tables_json)
     .bind(&new.request_id)
     .bind(&new.client_version)
+    .bind(&new.tables_json)
     .bind(now_ms)
     .fetch_one(db)
     .await?;
@@ -117,7 +118,7 @@ pub(crate) async fn resolve(db: impl SqliteExecutor<'_>, name_or_id: &str) -> Re
     Ok(id.map(SubmissionId))
 }
 
-/// Name, text and time of a submission.
+/// Name, text, tables and time of a submission.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub(crate) struct TextRow {
     pub(crate) name: String,

@@ -1,5 +1,8 @@
 //! From a file to records, through a real server and a real store.
 
+use experiment_spec::spec::TableSpec;
+use orchestrator_proto::v1;
+
 use crate::support::{self, Worker, YAML, scores_json, start};
 
 #[tokio::test]
@@ -35,4 +38,44 @@ async fn a_submission_runs_to_its_records() {
     assert_eq!(records[0].seconds.to_bits(), 3.0_f64.to_bits());
     assert_eq!(server.steps().await[1].bi_modal_average, Some(map));
     server.shutdown().await;
+}
+
+#[tokio::test]
+async fn many_long_scores_come_in_pages() {
+    let home = tempfile::tempdir().unwrap();
+    let mut server = start(home.path()).await;
+    server.submit(&YAML.replace("seeds: 2", "seeds: 3")).await;
+    let mut worker = Worker::join(&mut server, "one", 1).await;
+    let mut long = Vec::new();
+    while let Some(assignment) = worker.poll(&mut server).await.assignments.pop() {
+        let step = assignment.step_id;
+        if step == 1 {
+            worker.succeed(step, 1, support::extracted());
+            continue;
+        }
+        // About 0.9 MB of white space each.
+        let scores_json = format!("{}{}", scores_json(0.5), " ".repeat(900_000));
+        long.push(scores_json.clone());
+        let succeeded = v1::Succeeded { scores_json, ..Default::default() };
+        worker.succeed(step, 1, v1::attempt_event::Event::Succeeded(succeeded));
+    }
+    let first = v1::GetRecordsRequest { submission: "toy".to_owned(), from: 0 };
+    let first = server.submissions.get_records(first).await.unwrap().into_inner();
+    assert!(first.next > 0 && first.records.len() < 6, "{} records, next {}", first.records.len(), first.next);
+    let all = server.fetch("toy").await;
+    let texts: Vec<_> = all.records.into_iter().map(|record| record.scores_json).collect();
+    assert!(texts == long, "every record once, in order, to the byte");
+}
+
+#[tokio::test]
+async fn the_tables_are_those_of_the_file() {
+    let home = tempfile::tempdir().unwrap();
+    let mut server = start(home.path()).await;
+    let tables = "tables:\n  - { kind: ablation, title: Slopes, rows: [Steep, Linear] }\n";
+    server.submit(&format!("{YAML}{tables}")).await;
+    let specs: Vec<TableSpec> = serde_json::from_str(&server.fetch("toy").await.tables_json).unwrap();
+    assert_eq!(
+        (specs[0].title.as_str(), specs[0].rows.as_slice()),
+        ("Slopes", ["Steep", "Linear"].map(str::to_owned).as_slice())
+    );
 }

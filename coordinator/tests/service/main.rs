@@ -1,4 +1,10 @@
 //! The coordinator from outside: a real server on port 0, a real store, workers that only speak.
 
+mod blobs;
+mod details;
+mod faults;
+mod folder;
 mod lifecycle;
+mod limits;
 mod support;
+mod users;

@@ -1,6 +1,6 @@
 //! A coordinator on port 0 with a toy catalog, and a worker that only speaks.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs::File, path::Path, time::Duration};
 
 use experiment_spec::{
     catalog::{Catalog, DataSetEntry, EncoderEntry, MethodEntry, Parameter, ParameterKind, ParameterValue, Preset},
@@ -9,7 +9,7 @@ use experiment_spec::{
 };
 use orchestrator_coordinator::{Config, Coordinator, serve};
 use orchestrator_proto::{
-    PROTOCOL_VERSION,
+    PROTOCOL_VERSION, records,
     v1::{
         self, AttemptEvent, Held, PollRequest, PollResponse, RegisterRequest, RegisterResponse, Report, SubmitRequest,
         attempt_event::Event, blobs_client::BlobsClient, fleet_client::FleetClient,
@@ -104,11 +104,15 @@ impl Server {
         coordinator.shutdown().await.unwrap();
     }
 
-    /// Stops as if it had been killed: nothing is closed in good order.
-    pub(crate) async fn kill(self) {
+    /// Stops as if it had been killed: nothing is closed in good order. Returns when nobody has the folder.
+    pub(crate) async fn kill(self, home: &Path) {
         self.serving.abort();
         drop(self.serving.await);
         drop(self.coordinator);
+        let lock = File::open(home.join("orchestrator.lock")).unwrap();
+        while lock.try_lock().is_err() {
+            tokio::task::yield_now().await;
+        }
     }
 
     pub(crate) async fn submit(&mut self, yaml: &str) -> v1::SubmitResponse {
@@ -139,8 +143,11 @@ impl Server {
     }
 
     pub(crate) async fn records(&mut self, submission: &str) -> Vec<v1::Record> {
-        let request = v1::GetRecordsRequest { submission: submission.to_owned(), from: 0 };
-        self.submissions.get_records(request).await.unwrap().into_inner().records
+        self.fetch(submission).await.records
+    }
+
+    pub(crate) async fn fetch(&mut self, submission: &str) -> v1::GetRecordsResponse {
+        records::fetch(&mut self.submissions, submission).await.unwrap()
     }
 
     pub(crate) async fn metrics(&mut self, id: i64) -> Vec<(u64, f64)> {

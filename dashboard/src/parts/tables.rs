@@ -33,26 +33,24 @@ fn one(table: &Table, index: usize) -> Markup {
 }
 
 fn grid(table: &Table) -> Markup {
-    let width = table.columns.len() / table.data_sets.len().max(1);
     html! {
         table {
             thead {
-                @if table.data_sets.len() > 1 {
-                    tr {
-                        td {}
-                        @for data_set in &table.data_sets { th scope="colgroup" colspan=(width) { (data_set) } }
-                    }
-                }
                 tr {
                     th scope="col" { "method" }
-                    @for column in &table.columns { th scope="col" { (column.measure.name()) } }
+                    @for measure in &table.columns { th scope="col" { (measure.name()) } }
                 }
             }
-            tbody {
-                @for row in &table.rows {
-                    tr {
-                        th scope="row" { (row.label) }
-                        @for cell in &row.cells { td .figure { (figure(cell, table.digits)) } }
+            @for block in table.blocks() {
+                tbody {
+                    @if table.has_blocks() {
+                        tr { th .block scope="rowgroup" colspan=(1 + table.columns.len()) { (block[0].data_set) } }
+                    }
+                    @for row in block {
+                        tr {
+                            th scope="row" { (row.label) }
+                            @for cell in &row.cells { td .figure { (figure(cell, table.digits)) } }
+                        }
                     }
                 }
             }

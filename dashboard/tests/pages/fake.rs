@@ -23,7 +23,11 @@ pub(crate) struct Fake {
     pub(crate) submissions: Vec<v1::SubmissionSummary>,
     pub(crate) steps: Vec<v1::StepSummary>,
     pub(crate) workers: Vec<v1::WorkerSummary>,
+    /// In one page, or one a page.
     pub(crate) records: v1::GetRecordsResponse,
+    pub(crate) pages: bool,
+    /// Never answers when asked for records.
+    pub(crate) stuck_records: bool,
     /// Never answers.
     pub(crate) stuck: bool,
     pub(crate) looks: AtomicUsize,
@@ -193,9 +197,19 @@ impl Submissions for Service {
         Ok(Response::new(v1::ListWorkersResponse { workers: self.0.workers.clone() }))
     }
 
-    async fn get_records(&self, _: Request<v1::GetRecordsRequest>) -> Answer<v1::GetRecordsResponse> {
+    async fn get_records(&self, request: Request<v1::GetRecordsRequest>) -> Answer<v1::GetRecordsResponse> {
+        if self.0.stuck_records {
+            std::future::pending::<()>().await;
+        }
         self.0.record_calls.fetch_add(1, Ordering::SeqCst);
-        Ok(Response::new(self.0.records.clone()))
+        let mut answer = self.0.records.clone();
+        if self.0.pages {
+            let from = request.into_inner().from;
+            let next = from + 1;
+            answer.next = if (next as usize) < answer.records.len() { next } else { 0 };
+            answer.records = vec![answer.records.swap_remove(from as usize)];
+        }
+        Ok(Response::new(answer))
     }
 
     async fn get_catalog(&self, _: Request<v1::GetCatalogRequest>) -> Answer<v1::GetCatalogResponse> {

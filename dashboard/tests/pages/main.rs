@@ -155,6 +155,33 @@ async fn tables_that_cannot_be_made_hide_nothing_else() {
 }
 
 #[tokio::test]
+async fn tables_that_take_long_hide_nothing_else() {
+    let (status, page) = get(&serve(Arc::new(fake::Fake { stuck_records: true, ..fake() })).await, "/").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(page.contains("They cannot be shown: they are being made") && page.contains("30/400"), "{page}");
+}
+
+#[tokio::test]
+async fn records_in_pages_make_one_table() {
+    let fake = Arc::new(fake::Fake { pages: true, ..fake() });
+    let (_, overview) = get_json(&serve(Arc::clone(&fake)).await, "/api/overview.json").await;
+    assert_eq!(overview["tables"][0]["rows"].as_array().unwrap().len(), 2);
+    assert_eq!(fake.record_calls.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn the_tables_that_the_submission_asks_for_are_shown() {
+    let mut fake = fake();
+    fake.records.tables_json =
+        r#"[{"kind":"main","title":"All tasks","rows":["CM-GANs"],"normalisation":"none","digits":2}]"#.to_owned();
+    let (_, page) = get(&serve(Arc::new(fake)).await, "/").await;
+    assert!(
+        page.contains("<h3>All tasks</h3>") && page.contains("all-modal average") && page.contains(">0.50<"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
 async fn an_empty_coordinator_says_what_to_do() {
     let (status, page) = get(&serve(Arc::default()).await, "/").await;
     assert_eq!(status, StatusCode::OK);

@@ -6,16 +6,20 @@
 
 use std::time::Instant;
 
+use experiment_spec::run::ExtractionSpec;
 use retrieval::{
+    checkpoint::Checkpoint,
     datasets::data_set::{DataSet, RawPairs},
     datasets::emoji::Emoji,
     encoders::{
         encoder::{EncodeContext, Encoder},
         small_cnn::SmallCnn,
     },
-    error::Result,
+    error::{Error, Result},
+    extraction::extract,
+    feature_file::FeatureFile,
     features::Split,
-    method::Silent,
+    method::Observer,
     nn::gemm,
 };
 
@@ -35,25 +39,68 @@ fn within_train(raw: &RawPairs, fold: usize) -> RawPairs {
     kept
 }
 
+/// Prints a line now and then.
+struct Progress;
+
+impl Observer for Progress {
+    fn iteration(&mut self, iteration: u64, iterations: u64, _: f64, metrics: &[(&str, f64)]) -> Result<()> {
+        if iteration.is_multiple_of(100) {
+            eprintln!("{iteration} of {iterations} {metrics:.3?}");
+        }
+        Ok(())
+    }
+    fn wants_checkpoint(&self, _: u64) -> bool {
+        false
+    }
+    fn checkpoint(&mut self, _: &Checkpoint) -> Result<()> {
+        Ok(())
+    }
+    fn log(&mut self, line: &str) {
+        eprintln!("{line}");
+    }
+}
+
 fn main() -> Result<()> {
     let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
     let seed = numbers.first().copied().unwrap_or(1) as u64;
     gemm::set_threads(numbers.get(1).copied().unwrap_or(2));
-    let mut raw = Emoji.load()?;
-    if let Some(&fold) = numbers.get(2) {
-        raw = within_train(&raw, fold);
-    }
     let start = Instant::now();
-    let encoded = SmallCnn.encode(&raw, EncodeContext { seed, observer: &mut Silent, resume: None })?;
-    for (name, value) in &encoded.facts {
+    let facts = if let Some(&fold) = numbers.get(2) {
+        let raw = within_train(&Emoji.load()?, fold);
+        SmallCnn.encode(&raw, EncodeContext { seed, observer: &mut Progress, resume: None })?.facts
+    } else {
+        let (data, encoder) = (Emoji.entry(), SmallCnn.entry());
+        let spec = ExtractionSpec {
+            data_set: data.key,
+            data_set_version: data.version,
+            encoder: encoder.key,
+            encoder_revision: encoder.revision,
+            seed,
+        };
+        let folder = tempfile::tempdir().map_err(Error::file(std::env::temp_dir()))?;
+        let outcome = extract(&spec, folder.path(), &mut Progress, None)?;
+        println!("content hash {}", outcome.content_hash);
+        describe(&FeatureFile::open(&outcome.path)?);
+        outcome.facts
+    };
+    for (name, value) in facts {
         println!("{name} {value:.4}");
     }
-    for (name, values) in [("image", &encoded.image), ("text", &encoded.text)] {
-        let dims = values.len() / raw.len();
-        let norms: f32 = values.chunks(dims).map(|row| row.iter().map(|v| v * v).sum::<f32>().sqrt()).sum();
-        let zeros = values.iter().filter(|&&v| v == 0.0).count();
-        println!("{name}: mean norm {:.2}, zeros {:.3}", norms / raw.len() as f32, zeros as f32 / values.len() as f32);
-    }
-    println!("{} threads, {:.1} s", gemm::threads(), start.elapsed().as_secs_f64());
+    println!("{} threads, {}, {:.1} s", gemm::threads(), gemm::simd_level().name(), start.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// Prints the mean norm of the rows and the share of zeros, part by part.
+#[allow(clippy::cast_precision_loss)]
+fn describe(file: &FeatureFile) {
+    for part in Split::ALL {
+        let pairs = file.pairs(part);
+        for (name, rows) in [("image", pairs.image), ("text", pairs.text)] {
+            let norm = |row: usize| rows.row(row).iter().map(|v| v * v).sum::<f32>().sqrt();
+            let mean = (0..rows.rows()).map(|row| f64::from(norm(row))).sum::<f64>() / rows.rows() as f64;
+            let zeros: usize = (0..rows.rows()).map(|row| rows.row(row).iter().filter(|v| **v == 0.0).count()).sum();
+            let share = zeros as f64 / (rows.rows() * rows.dims()) as f64;
+            println!("{} {name}: {} rows, mean norm {mean:.2}, zeros {share:.3}", part.name(), rows.rows());
+        }
+    }
 }

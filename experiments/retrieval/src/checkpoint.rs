@@ -355,3 +355,67 @@ impl Checkpoint {
         Ok(Some(Self { iteration, tensors, facts }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint() -> Checkpoint {
+        let tensor =
+            |name: &str, shape: &[usize], values| NamedTensor { name: name.into(), shape: shape.into(), values };
+        Checkpoint {
+            iteration: 17,
+            tensors: vec![
+                tensor("a.order", &[3], Values::U32(vec![2, 0, 1])),
+                tensor("b.weight", &[1, 3], Values::F32(vec![0.1, f32::NAN, -0.0])),
+                tensor("c.exact", &[2], Values::F64(vec![1.0 / 3.0, f64::MIN_POSITIVE])),
+            ],
+            facts: (0..30).map(|i| (format!("fact \"{i}\""), format!("{i}\n"))).collect(),
+        }
+    }
+
+    fn bits(tensors: &[NamedTensor]) -> Vec<(&str, &[usize], &[u8])> {
+        tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice(), t.values.bytes())).collect()
+    }
+
+    #[test]
+    fn a_checkpoint_reads_back_to_the_bit_and_its_bytes_depend_on_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a.safetensors"), folder.path().join("b.safetensors"));
+        let mut kept = checkpoint();
+        kept.save(&a).unwrap();
+        let back = Checkpoint::load(&a).unwrap().unwrap();
+        assert_eq!(bits(&back.tensors), bits(&kept.tensors));
+        assert_eq!((back.iteration, &back.facts), (17, &kept.facts));
+        kept.tensors.reverse();
+        kept.save(&b).unwrap();
+        assert_eq!(fs::read(&a).unwrap(), fs::read(&b).unwrap());
+        // Any reader of the format can open it.
+        let bytes = fs::read(&a).unwrap();
+        assert_eq!(SafeTensors::deserialize(&bytes).unwrap().tensor("b.weight").unwrap().shape(), [1, 3]);
+        assert!(Checkpoint::load(&folder.path().join("none")).unwrap().is_none());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "no partial file is left");
+    }
+
+    #[test]
+    fn a_changed_fact_or_value_is_found_and_what_cannot_be_written_leaves_the_file_before_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoint.safetensors");
+        checkpoint().save(&path).unwrap();
+        let whole = fs::read(&path).unwrap();
+        fs::create_dir(path.with_extension("partial")).unwrap();
+        assert!(matches!(checkpoint().save(&path), Err(Error::File { .. })));
+        assert_eq!(fs::read(&path).unwrap(), whole);
+        for at in [8 + find(&whole[8..], &hash(&whole)).unwrap(), whole.len() - 30, whole.len() - 1] {
+            let mut changed = whole.clone();
+            changed[at] = if changed[at] == b'1' { b'2' } else { b'1' };
+            fs::write(&path, &changed).unwrap();
+            let error = Checkpoint::load(&path).unwrap_err().to_string();
+            assert!(error.contains("checkpoint.safetensors") && error.contains("remove it and run again"), "{error}");
+        }
+    }
+
+    fn hash(bytes: &[u8]) -> String {
+        SafeTensors::read_metadata(bytes).unwrap().1.metadata().as_ref().unwrap()[HASH].clone()
+    }
+}

@@ -9,8 +9,11 @@ use experiment_spec::{ids::ContentHash, run::ExtractionSpec};
 
 use crate::{
     checkpoint::Checkpoint,
-    datasets::data_sets,
-    encoders::{encoder::EncodeContext, encoders},
+    datasets::{data_set::DataSet, data_sets},
+    encoders::{
+        encoder::{EncodeContext, Encoder},
+        encoders,
+    },
     error::{Error, Result},
     feature_file::{FeatureFile, FeatureTable, write_features},
     method::Observer,
@@ -37,20 +40,35 @@ pub struct ExtractionOutcome {
 /// # Errors
 /// [`Error::User`] when the data set or encoder is not what the specification says; otherwise by kind:
 /// unusable data, a value that is not a number, a stop, a disk that refuses.
+///
+/// # Panics
+/// If the encoder gives another number of features than its entry says: a broken invariant.
 pub fn extract(
     spec: &ExtractionSpec,
     folder: &Path,
     observer: &mut dyn Observer,
     resume: Option<Checkpoint>,
 ) -> Result<ExtractionOutcome> {
-    let data_set = data_sets()
-        .into_iter()
+    extract_with(&data_sets(), &encoders(), spec, folder, observer, resume)
+}
+
+fn extract_with(
+    data_sets: &[&dyn DataSet],
+    encoders: &[&dyn Encoder],
+    spec: &ExtractionSpec,
+    folder: &Path,
+    observer: &mut dyn Observer,
+    resume: Option<Checkpoint>,
+) -> Result<ExtractionOutcome> {
+    let none = |kind, key| Error::User(format!("there is no {kind} `{key}` in this program"));
+    let data_set = data_sets
+        .iter()
         .find(|data_set| data_set.entry().key == spec.data_set)
-        .ok_or_else(|| Error::User(format!("there is no data set `{}` in this program", spec.data_set)))?;
-    let encoder = encoders()
-        .into_iter()
+        .ok_or_else(|| none("data set", &spec.data_set))?;
+    let encoder = encoders
+        .iter()
         .find(|encoder| encoder.entry().key == spec.encoder)
-        .ok_or_else(|| Error::User(format!("there is no encoder `{}` in this program", spec.encoder)))?;
+        .ok_or_else(|| none("encoder", &spec.encoder))?;
     let (data, coder) = (data_set.entry(), encoder.entry());
     if data.version != spec.data_set_version || coder.revision != spec.encoder_revision {
         return Err(Error::User(format!(
@@ -60,17 +78,20 @@ pub fn extract(
         )));
     }
     let raw = data_set.load()?;
-    let encoded = encoder.encode(&raw, EncodeContext { seed: spec.seed, observer, resume })?;
+    let pairs = encoder.encode(&raw, EncodeContext { seed: spec.seed, observer, resume })?;
+    for (name, values, dims) in [("image", &pairs.image, coder.image_dims), ("text", &pairs.text, coder.text_dims)] {
+        assert_eq!(values.len(), raw.len() * dims, "encoder {} gives {dims} {name} features a pair", coder.key);
+    }
     let path = folder.join(FILE);
     let table = FeatureTable {
-        image: &encoded.image,
-        text: &encoded.text,
+        image: &pairs.image,
+        text: &pairs.text,
         labels: &raw.labels,
         split: &raw.split,
         classes: raw.classes,
     };
     let mut facts: BTreeMap<String, String> =
-        encoded.facts.iter().map(|(name, value)| (name.clone(), format!("{value:?}"))).collect();
+        pairs.facts.iter().map(|(name, value)| (name.clone(), format!("{value:?}"))).collect();
     facts.extend([
         ("data-set".into(), data.key),
         ("data-set-version".into(), data.version),
@@ -79,15 +100,77 @@ pub fn extract(
         ("encoder-seed".into(), spec.seed.to_string()),
     ]);
     write_features(&path, &table, &facts)?;
-    drop(encoded.image);
     let content_hash = FeatureFile::open(&path)?.content_hash();
-    Ok(ExtractionOutcome { path, content_hash, facts: encoded.facts })
+    Ok(ExtractionOutcome { path, content_hash, facts: pairs.facts })
 }
 
 #[cfg(test)]
 mod tests {
+    use experiment_spec::catalog::{DataSetEntry, EncoderEntry};
+
     use super::*;
-    use crate::method::Silent;
+    use crate::{
+        datasets::{data_set::RawPairs, emoji::Emoji},
+        encoders::encoder::EncodedPairs,
+        features::Split,
+        method::Silent,
+    };
+
+    /// The emoji under another name.
+    struct Renamed;
+
+    impl DataSet for Renamed {
+        fn entry(&self) -> DataSetEntry {
+            DataSetEntry { key: "renamed".into(), version: "1".into(), ..Emoji.entry() }
+        }
+        fn load(&self) -> Result<RawPairs> {
+            Emoji.load()
+        }
+    }
+
+    /// Two numbers for each side: the seed and the number of the pair.
+    struct Counting;
+
+    impl Encoder for Counting {
+        fn entry(&self) -> EncoderEntry {
+            let (key, description) = ("counting".into(), String::new());
+            EncoderEntry { key, revision: 2, description, image_dims: 2, text_dims: 2 }
+        }
+        fn encode(&self, raw: &RawPairs, context: EncodeContext<'_>) -> Result<EncodedPairs> {
+            let seed = u8::try_from(context.seed).unwrap();
+            let image: Vec<f32> = (0u16..).take(raw.len()).flat_map(|row| [f32::from(seed), f32::from(row)]).collect();
+            let facts = BTreeMap::from([("text.accuracy.test".to_owned(), 1.0 / 3.0)]);
+            Ok(EncodedPairs { text: image.clone(), image, facts })
+        }
+    }
+
+    #[test]
+    fn an_extraction_leaves_a_file_that_is_a_function_of_its_specification() {
+        let spec = |seed| ExtractionSpec {
+            data_set: "renamed".into(),
+            data_set_version: "1".into(),
+            encoder: "counting".into(),
+            encoder_revision: 2,
+            seed,
+        };
+        let run = |seed, folder: &Path| {
+            extract_with(&[&Renamed], &[&Counting], &spec(seed), folder, &mut Silent, None).unwrap()
+        };
+        let folders = [0, 1, 2].map(|_| tempfile::tempdir().unwrap());
+        let first = run(3, folders[0].path());
+        let file = FeatureFile::open(&first.path).unwrap();
+        assert_eq!(first.path, folders[0].path().join("features.safetensors"));
+        assert_eq!(file.facts()["text.accuracy.test"].parse::<f64>().unwrap().to_bits(), (1.0f64 / 3.0).to_bits());
+        assert_eq!((&*file.facts()["encoder-seed"], &*file.facts()["data-set"]), ("3", "renamed"));
+        let (test, raw) = (file.pairs(Split::Test), Emoji.load().unwrap());
+        assert_eq!(test.rows(), 383);
+        for (place, row) in raw.rows(Split::Test).into_iter().enumerate() {
+            assert_eq!(test.image.row(place)[1].to_string(), row.to_string());
+            assert_eq!(test.labels[place], raw.labels[row]);
+        }
+        assert_eq!(run(3, folders[1].path()).content_hash, first.content_hash);
+        assert_ne!(run(4, folders[2].path()).content_hash, first.content_hash);
+    }
 
     #[test]
     fn a_step_planned_for_another_program_is_refused_before_any_work() {

@@ -223,10 +223,20 @@ fn bad_data_and_a_stop_are_said_clearly() {
     let absurd = parameters(&[("hidden", whole(16_384)), ("batch-size", whole(4096))]);
     assert!(with(train.pairs(), none, &absurd, silent).to_string().contains("GiB"));
 
+    let unknown_class = TrainingData { train: train.pairs(), validation: none, classes: 2 };
+    let refused = fit(unknown_class, &tiny_parameters("last"), 1, silent, None).err().unwrap();
+    assert_eq!(refused.to_string(), "a training pair has label 2, but there are 2 classes");
+
     let mut stopping = Everything { stop_at: Some(7), keep: true, ..Everything::default() };
     let stopped = with(train.pairs(), none, &tiny_parameters("last"), &mut stopping);
     assert!(matches!(stopped, Error::Stopped(7)), "{stopped}");
     assert_eq!(stopping.checkpoints.last().map(|checkpoint| checkpoint.iteration), Some(6));
+
+    let mut shorter = tiny_parameters("last");
+    shorter.insert("iterations".into(), whole(5));
+    let data = TrainingData { train: train.pairs(), validation: none, classes: 3 };
+    let beyond = fit(data, &shorter, 1, silent, stopping.checkpoints.pop()).err().unwrap();
+    assert_eq!(beyond.to_string(), "the checkpoint is of iteration 6, beyond the last one, 5");
 
     let mut explosive = tiny_parameters("last");
     explosive.insert("learning-rate".into(), ParameterValue::Float(1.0));

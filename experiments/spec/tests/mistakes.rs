@@ -43,6 +43,37 @@ fn what_cannot_stand_in_a_text_file_is_refused_with_its_place() {
 }
 
 #[test]
+fn a_grid_beyond_the_limit_is_refused_before_it_is_made() {
+    let grid = format!("{:?}", (1..=100).collect::<Vec<_>>());
+    let yaml = |lines: &str| format!("name: grid\ndatasets: [emoji]\nseeds: 1\nmethods:\n{lines}");
+    let line = format!("- {{ method: cm-gans, hidden: {grid}, iterations: {grid} }}\n");
+    assert_eq!(parse(&yaml(&line), &catalog()).unwrap().rows.len(), 10_000);
+    let message = |lines: &str| parse(&yaml(lines), &catalog()).unwrap_err()[0].message.clone();
+    let limits = "too many runs: data sets x rows may be 10000 and times seeds 100000, here";
+    assert_eq!(message(&format!("{line}- cca\n")), format!("{limits} 10001 and 10001"));
+    let keys =
+        ["batch-size", "generator-steps", "select-every", "inter-hidden", "lr-decay-every", "iterations", "hidden"];
+    let all = keys.map(|key| format!("{key}: {}", grid.replacen("1,", "", 1)));
+    let line = format!("- {{ method: cm-gans, {}, learning-rate: [{}] }}\n", all.join(", "), "0.5, 0.25");
+    assert_eq!(message(&line), format!("{limits} {0} and {0}", 99_u64.pow(7) * 2));
+    let switches = "weight-sharing: [tied, init-only, none], softmax-head: [shared, per-modality], cae-norm: [l2, l1]";
+    let line = format!(
+        "- {{ method: cm-gans, {}, learning-rate: {}, recon-loss-weight: {grid}, activation: [relu, leaky-relu], {switches} }}\n",
+        all.join(", "),
+        grid.replace(',', "e-4,").replace(']', "e-4]")
+    );
+    assert_eq!(message(&line), format!("{limits} far more and far more"));
+}
+
+#[test]
+fn an_encoder_that_is_not_installed_is_a_mistake_and_no_panic() {
+    let mut catalog = catalog();
+    catalog.encoders.clear();
+    let problems = parse("name: a\ndatasets: [emoji]\nseeds: 1\nmethods: [cca]\n", &catalog).unwrap_err();
+    assert_eq!(problems[0].key_path, "datasets[0]");
+}
+
+#[test]
 fn a_byte_order_mark_and_windows_line_ends_are_no_mistake() {
     let yaml = "\u{feff}name: bom\r\ndatasets: [emoji]\r\nseeds: 1\r\nmethods: [cca]\r\n";
     assert_eq!(parse(yaml, &catalog()).unwrap().name, "bom");

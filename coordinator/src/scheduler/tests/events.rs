@@ -169,7 +169,7 @@ fn a_draining_worker_gets_nothing_and_keeps_what_it_has() {
     world.report(1, key(2, 1), Reported::Succeeded);
     let held = [key(3, 1)].into();
     let (answer, effects) = world
-        .poll_with(1, Poll { draining: true, held, free: crate::scheduler::place::Free { cpus: 2, gpus: vec![] } });
+        .poll_with(1, &Poll { draining: true, held, free: crate::scheduler::place::Free { cpus: 2, gpus: vec![] } });
     assert_eq!((answer.stop.len(), effects.len()), (0, 0));
     assert_eq!(world.given(1, &[key(3, 1)]), [key(4, 1)]);
 }

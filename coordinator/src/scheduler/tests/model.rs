@@ -122,13 +122,13 @@ impl World {
     pub(super) fn poll(&mut self, worker: i64, held: &[AttemptKey]) -> (PollAnswer, Vec<Effect>) {
         let Some(known) = self.scheduler.workers.get(&WorkerId(worker)) else { return Default::default() };
         let free = Free::all_of(&known.capacity);
-        self.poll_with(worker, Poll { free, draining: false, held: held.iter().copied().collect() })
+        self.poll_with(worker, &Poll { free, draining: false, held: held.iter().copied().collect() })
     }
 
-    pub(super) fn poll_with(&mut self, worker: i64, poll: Poll) -> (PollAnswer, Vec<Effect>) {
+    pub(super) fn poll_with(&mut self, worker: i64, poll: &Poll) -> (PollAnswer, Vec<Effect>) {
         let mut effects = Vec::new();
         let id = WorkerId(worker);
-        let answer = reactor::on_worker_polled(&mut self.scheduler, id, &poll, self.now_ms, &mut effects);
+        let answer = reactor::on_worker_polled(&mut self.scheduler, id, poll, self.now_ms, &mut effects);
         self.apply(&effects);
         (answer, effects)
     }

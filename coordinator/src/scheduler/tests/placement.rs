@@ -80,10 +80,10 @@ fn without_gpus_auto_takes_cpus_and_cpu_never_takes_a_gpu() {
     submit(&mut world, 1, &Resources { gpus: 0.5, device: Device::Cpu, ..cpus(1) });
     world.register(1, cpu_worker(1), &[]);
     world.register(2, gpu_worker(1), &[]);
-    let (_, on_cpu) = world.poll(1, &[]);
-    let (_, on_gpu) = world.poll(2, &[]);
-    assert_eq!(grants(&on_cpu)[0].gpu, None);
-    assert_eq!((assignments(&on_gpu), grants(&on_gpu)[0].gpu), (vec![key(2, 1)], None));
+    let (_, first) = world.poll(1, &[]);
+    let (_, second) = world.poll(2, &[]);
+    assert_eq!(grants(&first)[0].gpu, None);
+    assert_eq!((assignments(&second), grants(&second)[0].gpu), (vec![key(2, 1)], None));
 }
 
 #[test]
@@ -92,10 +92,10 @@ fn a_worker_may_say_that_less_is_free() {
     submit(&mut world, 3, &cpus(1));
     world.register(1, cpu_worker(3), &[]);
     let poll = |cpus| Poll { free: Free { cpus, gpus: vec![] }, ..Poll::default() };
-    assert_eq!(assignments(&world.poll_with(1, poll(0)).1), []);
-    assert_eq!(assignments(&world.poll_with(1, poll(1)).1), [key(1, 1)]);
+    assert_eq!(assignments(&world.poll_with(1, &poll(0)).1), []);
+    assert_eq!(assignments(&world.poll_with(1, &poll(1)).1), [key(1, 1)]);
     let held = Poll { held: [key(1, 1)].into(), ..poll(99) };
-    assert_eq!(assignments(&world.poll_with(1, held).1).len(), 2, "more than there is does not help");
+    assert_eq!(assignments(&world.poll_with(1, &held).1).len(), 2, "more than there is does not help");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::scheduler::{reactor::Reported, state::AttemptKey};
 
 const WORKERS: i64 = 3;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Action {
     Submit { runs: u32, cpus: u32 },
     Register { worker: i64, forgets: bool },

@@ -21,7 +21,7 @@ use crate::{
 
 /// Key of the data set.
 pub const KEY: &str = "emoji";
-const SIDE: usize = 72;
+const SIDE: u32 = 72;
 /// Seed of the validation part; part of the data set, not of any run.
 const VALIDATION_SEED: u64 = 2026;
 const GROUPS: [(Group, &str); 9] = [
@@ -51,7 +51,7 @@ static PAIRS: LazyLock<Vec<Pair>> = LazyLock::new(pairs);
 /// All pairs in the order of crate `emojis`. A picture is looked up by the emoji as written, then without the
 /// variation selector U+FE0F; an emoji without a picture is no pair.
 fn pairs() -> Vec<Pair> {
-    let test: BTreeSet<&str> = include_str!("emoji_test.txt").lines().collect();
+    let held_out: BTreeSet<&str> = include_str!("emoji_test.txt").lines().collect();
     let mut pairs: Vec<Pair> = emojis::iter()
         .filter_map(|emoji| {
             let asset = PngTwemojiAsset::from_emoji(emoji.as_str())
@@ -60,7 +60,7 @@ fn pairs() -> Vec<Pair> {
             let id = id.join("-");
             let label = GROUPS.iter().zip(0..).find(|((group, _), _)| *group == emoji.group())?.1;
             let text = std::iter::once(emoji.name()).chain(emoji.shortcodes()).collect::<Vec<_>>().join(" ");
-            let split = if test.contains(id.as_str()) { Split::Test } else { Split::Train };
+            let split = if held_out.contains(id.as_str()) { Split::Test } else { Split::Train };
             let png: &[u8] = asset;
             Some(Pair { line: ManifestLine { split, id, label, image: ContentHash::of(png), text }, png })
         })
@@ -85,7 +85,7 @@ fn decode(png: &[u8], out: &mut Vec<u8>) -> std::result::Result<(), String> {
     limits.max_image_height = Some(1024);
     reader.limits(limits);
     let picture = reader.decode().map_err(|error| error.to_string())?.to_rgba8();
-    if picture.dimensions() != (SIDE as u32, SIDE as u32) {
+    if picture.dimensions() != (SIDE, SIDE) {
         return Err(format!("its size is {:?}", picture.dimensions()));
     }
     for pixel in picture.pixels() {
@@ -117,7 +117,7 @@ impl DataSet for Emoji {
     }
 
     fn load(&self) -> Result<RawPairs> {
-        let mut images = Vec::with_capacity(PAIRS.len() * SIDE * SIDE * 3);
+        let mut images = Vec::with_capacity(PAIRS.len() * (SIDE * SIDE * 3) as usize);
         for Pair { line, png } in PAIRS.iter() {
             decode(png, &mut images)
                 .map_err(|why| Error::Data(format!("data set {KEY}: picture {} cannot be used: {why}", line.id)))?;
@@ -126,7 +126,7 @@ impl DataSet for Emoji {
         let raw = RawPairs {
             ids: column(|line| line.id.clone()),
             images,
-            side: SIDE,
+            side: SIDE as usize,
             texts: column(|line| line.text.clone()),
             labels: PAIRS.iter().map(|pair| pair.line.label).collect(),
             classes: GROUPS.len(),
@@ -157,7 +157,7 @@ mod tests {
         // U+1F7E5, the red square: white corners, red centre (the fill of the SVG drawing, #DD2E44).
         let red = raw.ids.iter().position(|id| id == "1f7e5").unwrap();
         assert_eq!(raw.image(red)[..3], [255, 255, 255]);
-        let centre = (36 * SIDE + 36) * 3;
+        let centre = (36 * 72 + 36) * 3;
         assert_eq!(raw.image(red)[centre..centre + 3], [0xdd, 0x2e, 0x44]);
     }
 

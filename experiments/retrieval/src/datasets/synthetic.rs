@@ -36,7 +36,9 @@ impl Synthetic {
             let class = row % self.classes;
             let mut centre = Stream::new(self.seed, &format!("synthetic {side} centre"), class as u64);
             let mut draws = Stream::new(self.seed, &format!("synthetic {side} noise"), row as u64);
-            out.iter_mut().for_each(|v| *v = (centre.normal() + noise * draws.normal()).max(0.0) as f32);
+            for value in out {
+                *value = (centre.normal() + noise * draws.normal()).max(0.0) as f32;
+            }
         })
     }
 
@@ -49,7 +51,9 @@ impl Synthetic {
     pub fn write_random(&self, path: &Path) -> Result<()> {
         self.write_with(path, |side, row, out, _| {
             let mut draws = Stream::new(self.seed, &format!("random {side}"), row as u64);
-            out.iter_mut().for_each(|v| *v = (draws.uniform() - 0.5).max(0.0) as f32);
+            for value in out {
+                *value = (draws.uniform() - 0.5).max(0.0) as f32;
+            }
         })
     }
 

@@ -33,16 +33,16 @@ impl Placement {
 /// the side this is area averaging.
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 pub fn sample(picture: &[u8], picture_side: usize, placement: Placement, out: &mut [f32], side: usize) {
-    let ([a, b, c, d], [right, down]) = (placement.matrix, placement.shift);
+    let Placement { matrix, shift } = placement;
     let (fine, scale) = (1.0 / side as f32, picture_side as f32 / 2.0);
+    let inside = 0.0..picture_side as f32;
     for (at, pixel) in out.chunks_exact_mut(3).enumerate() {
         let mut sums = [0u32; 3];
         for point in 0..4 {
             let x = (2 * (at % side) + point % 2) as f32 * fine + 0.5 * fine - 1.0;
             let y = (2 * (at / side) + point / 2) as f32 * fine + 0.5 * fine - 1.0;
-            let column = (a * x + b * y + right + 1.0) * scale;
-            let row = (c * x + d * y + down + 1.0) * scale;
-            let inside = 0.0..picture_side as f32;
+            let column = (matrix[0] * x + matrix[1] * y + shift[0] + 1.0) * scale;
+            let row = (matrix[2] * x + matrix[3] * y + shift[1] + 1.0) * scale;
             if inside.contains(&column) && inside.contains(&row) {
                 let place = (row as usize * picture_side + column as usize) * 3;
                 sums.iter_mut().zip(&picture[place..place + 3]).for_each(|(sum, v)| *sum += 255 - u32::from(*v));

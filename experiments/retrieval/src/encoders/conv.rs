@@ -143,7 +143,9 @@ impl<T: Real> ConvBlock<T> {
             mean.fill(T::zero());
             sums(partial, outputs, normal, values, |_, v| v);
             blocks::add_rows(&mut mean, partial);
-            mean.iter_mut().for_each(|m| *m /= T::of(rows));
+            for mean in &mut mean {
+                *mean /= T::of(rows);
+            }
             variance.fill(T::zero());
             sums(partial, outputs, normal, values, |c, v| (v - mean[c]) * (v - mean[c]));
             blocks::add_rows(&mut variance, partial);
@@ -226,7 +228,9 @@ impl<T: Real> ConvBlock<T> {
         #[allow(clippy::cast_precision_loss)]
         let rows = T::of((n * values / outputs) as f64);
         let factor: Vec<T> = self.scale.value.iter().zip(&self.inverse_deviation).map(|(s, d)| *s * *d).collect();
-        both.iter_mut().for_each(|v| *v /= rows);
+        for value in &mut both {
+            *value /= rows;
+        }
         let (d_shift, d_scale) = both.split_at(outputs);
         blocks::for_each_one(dy, values, |i, dy| {
             for (at, dy) in dy.chunks_exact_mut(outputs).enumerate() {

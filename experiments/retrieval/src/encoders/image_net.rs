@@ -66,7 +66,9 @@ impl<T: Real> ImageNet<T> {
             input = block.forward(input, n, training);
         }
         let features = self.feature.forward(input, n);
-        features.iter_mut().for_each(|v| *v = relu(*v));
+        for value in features {
+            *value = relu(*value);
+        }
     }
 
     /// Features of `n` images for use: `n x features`, and the logits, `n x classes`. Row by row: an image's
@@ -79,6 +81,9 @@ impl<T: Real> ImageNet<T> {
     }
 
     /// Sets all gradients from one batch of images (`n x side x side x 3`).
+    ///
+    /// # Panics
+    /// Never: the network has blocks.
     pub fn learn(&mut self, x: &[T], labels: &[u32], dropout: f64, smoothing: f64, draws: &mut Stream) -> BatchLoss {
         let n = labels.len();
         let size = n * self.shape.features;

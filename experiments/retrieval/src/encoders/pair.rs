@@ -37,6 +37,9 @@ pub trait Encoding {
 ///
 /// # Errors
 /// A loss or feature that is not a number (named, with its iteration), a stop, an unusable checkpoint.
+///
+/// # Panics
+/// Never: both sides are encoded.
 pub fn encode(
     raw: &RawPairs,
     mut image: impl Encoding,
@@ -110,7 +113,7 @@ mod tests {
     fn pairs() -> RawPairs {
         let mut draws = Stream::new(1, "test pairs", 0);
         let labels: Vec<u32> = (0..3).cycle().take(30).collect();
-        let colour = |label: u32| [250 - label * 100, 40 + label * 90, 128];
+        let colour = |label: u32| [0, 1, 2].map(|channel| if channel == label { 32 } else { 224 });
         let images = labels.iter().flat_map(|&label| (0..144).flat_map(move |_| colour(label)));
         RawPairs {
             ids: (0..30).map(|row| row.to_string()).collect(),

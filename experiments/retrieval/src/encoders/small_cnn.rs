@@ -54,7 +54,7 @@ pub const IMAGE: ImageSettings = ImageSettings {
     pools: [2, 2, 3],
     features: FEATURES,
     batch: 64,
-    epochs: 40,
+    epochs: 30,
     rate: 1e-3,
     decay: 0.05,
     dropout: 0.5,
@@ -108,9 +108,9 @@ impl<'a> ImageCnn<'a> {
 
     fn load(&mut self, rows: &[usize], placements: &[Placement]) {
         let (raw, side) = (self.raw, self.settings.side);
-        let size = side * side * 3;
-        let input = blocks::first(&mut self.input, rows.len() * size);
-        blocks::for_each_one(input, size, |i, out| sample(raw.image(rows[i]), raw.side, placements[i], out, side));
+        let values = side * side * 3;
+        let input = blocks::first(&mut self.input, rows.len() * values);
+        blocks::for_each_one(input, values, |i, out| sample(raw.image(rows[i]), raw.side, placements[i], out, side));
     }
 }
 
@@ -172,6 +172,9 @@ pub fn batches(rows: usize, batch: usize) -> u64 {
 }
 
 /// Rows of the batch of an iteration (from 1): each epoch has its own order, and those left over sit it out.
+///
+/// # Panics
+/// Never: a place within an epoch is smaller than the number of rows.
 #[must_use]
 pub fn batch_rows(train: &[usize], batch: usize, seed: u64, stream: &str, iteration: u64) -> Vec<usize> {
     let per_epoch = batches(train.len(), batch);

@@ -92,14 +92,15 @@ impl<T: Similarity> Sweep<'_, T> {
         }
         let row_bytes = pairs * self.galleries.len() * size_of::<T>();
         let block = (self.block_bytes / row_bytes).next_multiple_of(STRIP).clamp(STRIP, pairs.next_multiple_of(STRIP));
+        let galleries: Vec<Vec<T>> = self.galleries.iter().map(|gallery| transposed(gallery, self.dims)).collect();
         let mut similarities = vec![T::default(); block.min(pairs) * pairs * self.galleries.len()];
         let mut tallies = [Tally::default(), Tally::default()];
         for first in (0..pairs).step_by(block) {
             let rows = block.min(pairs - first);
             let queries = Mat::new(&self.queries[first * self.dims..(first + rows) * self.dims], rows, self.dims);
             let similarities = &mut similarities[..rows * pairs * self.galleries.len()];
-            for (gallery, out) in self.galleries.iter().zip(similarities.chunks_exact_mut(rows * pairs)) {
-                gemm(out, false, T::one(), queries, Mat::new(gallery, pairs, self.dims).t());
+            for (gallery, out) in galleries.iter().zip(similarities.chunks_exact_mut(rows * pairs)) {
+                gemm(out, false, T::one(), queries, Mat::new(gallery, self.dims, pairs));
             }
             if let Some(own) = self.own {
                 let own = &mut similarities[own * rows * pairs..];
@@ -146,6 +147,26 @@ impl<T: Similarity> Sweep<'_, T> {
             parts[1].add(ranks, tied.map(|tied| (tied, neighbours - 1)));
         }
     }
+}
+
+/// The columns of a row-major matrix as rows: so the product reads its right side along its rows, where
+/// otherwise it would put it in order again for every block.
+fn transposed<T: Similarity>(matrix: &[T], dims: usize) -> Vec<T> {
+    /// Columns taken at a time: what one cache line of a row holds.
+    const TILE: usize = 16;
+    let rows = matrix.len() / dims;
+    let mut out = vec![T::default(); matrix.len()];
+    by_units(&mut out, rows, |first, out| {
+        for (tile, out) in out.chunks_mut(TILE * rows).enumerate() {
+            let start = first + tile * TILE;
+            for (row, values) in matrix.chunks_exact(dims).enumerate() {
+                for (out, value) in out.chunks_exact_mut(rows).zip(&values[start..]) {
+                    out[row] = *value;
+                }
+            }
+        }
+    });
+    out
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Batch norm and activation of one feature over a batch, forward and backward (spec A.2). Activations
 //! stand feature by feature (features x batch), so that a feature's statistics are sums over one row.
 
+#![allow(clippy::inline_always)] // what is not inlined is not compiled for the level of the pass
+
 use super::{
     layers::NORM_EPSILON,
     real::Real,

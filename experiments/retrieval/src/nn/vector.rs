@@ -3,6 +3,8 @@
 //! Products and sums are rounded one by one (no fused multiply-add), and sums run over a fixed number
 //! of lanes, so these passes give the same bits at every level and for any number of threads.
 
+#![allow(clippy::inline_always)] // what is not inlined is not compiled for the level of the pass
+
 use super::{
     adam::{BETA_1, BETA_2, EPSILON, correction},
     gemm::SimdLevel,
@@ -12,12 +14,24 @@ use super::{
 /// Partial sums of a reduction: two vectors of the widest level in f64, one in f32.
 const LANES: usize = 16;
 
-/// Runs `pass` with the instructions of `level`. Whatever `pass` calls must be inlined into it.
+/// Runs an expression with the instructions of a level. Whatever it calls must be inlined into it.
 ///
 /// # Panics
 /// If the processor lacks the level.
+macro_rules! at_level {
+    ($level:expr, $pass:expr) => {
+        $crate::nn::vector::run_at_level(
+            $level,
+            #[inline(always)]
+            || $pass,
+        )
+    };
+}
+pub(crate) use at_level;
+
+/// What [`at_level`] expands to; a closure that is not `inline(always)` may miss the level.
 #[inline]
-pub fn at_level<R>(level: SimdLevel, pass: impl FnOnce() -> R) -> R {
+pub(crate) fn run_at_level<R>(level: SimdLevel, pass: impl FnOnce() -> R) -> R {
     match level {
         #[cfg(target_arch = "x86_64")]
         SimdLevel::Avx512 => {
@@ -159,9 +173,9 @@ mod tests {
         let x: Vec<f32> = (0..77u16).map(|i| f32::from(i) * 0.37 - 9.1).collect();
         let y: Vec<f32> = (0..77u16).map(|i| 3.3 - f32::from(i) * 0.11).collect();
         let exact: f64 = x.iter().zip(&y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum();
-        let dots: Vec<f32> = levels().map(|level| at_level(level, || dot(&x, &y))).collect();
+        let dots: Vec<f32> = levels().map(|level| at_level!(level, dot(&x, &y),)).collect();
         assert!((f64::from(dots[0]) - exact).abs() < 1e-3 * exact.abs(), "{} {exact}", dots[0]);
-        let sums: Vec<f32> = levels().map(|level| at_level(level, || sum_of(&x, |v| v * v))).collect();
+        let sums: Vec<f32> = levels().map(|level| at_level!(level, sum_of(&x, |v| v * v),)).collect();
         assert!(dots.iter().all(|d| d.to_bits() == dots[0].to_bits()));
         assert!(sums.iter().all(|s| s.to_bits() == sums[0].to_bits()));
         assert!((sums[0] - x.iter().map(|v| v * v).sum::<f32>()).abs() < 0.01);

@@ -25,11 +25,7 @@ pub fn plain<T: Real + 'static>(settings: &Settings, sizes: Sizes, state: &State
     Box::new(PlainForm::new(settings, sizes, state, &Device::Cpu).unwrap())
 }
 
-pub fn fast<T: Real + 'static>(
-    settings: &Settings,
-    sizes: Sizes,
-    state: &State<T>,
-) -> Box<dyn Form<T>> {
+pub fn fast<T: Real + 'static>(settings: &Settings, sizes: Sizes, state: &State<T>) -> Box<dyn Form<T>> {
     Box::new(FastForm::new(settings, sizes, state).unwrap())
 }
 

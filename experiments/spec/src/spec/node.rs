@@ -41,7 +41,6 @@ pub(super) fn read(yaml: &str, problems: &mut Problems) -> Option<Node> {
         problems.report(Place::START, "", format!("longer than {MAX_BYTES} bytes"));
         return None;
     }
-    let yaml = yaml.strip_prefix('\u{feff}').unwrap_or(yaml);
     if let Some(place) = nul(yaml) {
         // The scanner takes it for the end of the text and would leave out the rest in silence.
         problems.report(place, "", "a NUL character: a submission is plain text");

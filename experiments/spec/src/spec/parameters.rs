@@ -59,3 +59,36 @@ fn canonical(entry: &MethodEntry, parameters: &mut Parameters) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Preset;
+
+    #[test]
+    fn whole_numbers_of_the_catalog_become_real_where_the_parameter_is() {
+        let float = |key: &str, default| Parameter {
+            key: key.to_owned(),
+            kind: ParameterKind::Float { min: 0.0, max: 9.0 },
+            default,
+            help: String::new(),
+        };
+        let entry = MethodEntry {
+            key: "m".to_owned(),
+            label: "M".to_owned(),
+            revision: 1,
+            objective: String::new(),
+            reference: String::new(),
+            parameters: vec![float("a", ParameterValue::Integer(1)), float("b", ParameterValue::Float(2.0))],
+            presets: vec![Preset {
+                name: "p".to_owned(),
+                values: [("b".to_owned(), ParameterValue::Integer(3))].into(),
+            }],
+            departures: Vec::new(),
+        };
+        let expected =
+            |b| Parameters::from([("a", 1.0), ("b", b)].map(|(key, x)| (key.to_owned(), ParameterValue::Float(x))));
+        assert_eq!(initial(&entry, None), expected(2.0));
+        assert_eq!(initial(&entry, Some("p")), expected(3.0));
+    }
+}

@@ -266,8 +266,7 @@ fn whole(text: &str) -> Option<i64> {
 
 /// A finite number; -0 becomes 0, so that equal numbers have equal fingerprints.
 fn real(text: &str) -> Option<f64> {
-    let numeric = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.' | b'e' | b'E'));
-    let number: f64 = text.parse().ok().filter(|_| numeric)?;
+    let number: f64 = text.parse().ok()?;
     number.is_finite().then_some(number + 0.0)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Cell, Column, Measure, Rank, Row, RunRecord, Summary, Table, footer,
+    Cell, Measure, Rank, Row, RunRecord, Summary, Table, footer,
     plain::{clean, seed_list},
 };
 use crate::{
@@ -19,7 +19,7 @@ const MOST_DIGITS: u8 = 6;
 /// Characters of a failure that a note repeats.
 const MOST_FAILURE_CHARS: usize = 200;
 
-/// Makes the table that `spec` asks for, with a group of columns for each of `data_sets`.
+/// Makes the table that `spec` asks for, with a block of rows for each of `data_sets`.
 ///
 /// Records are in the order of the plan, and values are summed in that order, so the same records
 /// give the same bits. An empty `spec.rows` means every label, an empty `data_sets` every data set,
@@ -32,23 +32,21 @@ pub fn assemble(records: &[RunRecord], spec: &TableSpec, data_sets: &[String], c
     for record in records {
         runs.entry((&record.data_set, &record.label)).or_default().push(record);
     }
-    let columns: Vec<Column> = data_sets
-        .iter()
-        .flat_map(|data_set| measures(spec.kind).iter().map(|&measure| Column { data_set: data_set.clone(), measure }))
-        .collect();
-
+    let columns = measures(spec.kind);
     let mut notes = Notes::default();
-    let mut rows: Vec<Row> = Vec::with_capacity(labels.len());
-    for label in &labels {
-        let cell = |column: &Column| {
-            let runs = runs.get(&(column.data_set.as_str(), label.as_str())).map_or(&[][..], Vec::as_slice);
-            cell(runs, column.measure, spec.normalisation, &mut notes)
-        };
-        rows.push(Row { label: label.clone(), cells: columns.iter().map(cell).collect() });
+    let mut rows: Vec<Row> = Vec::with_capacity(data_sets.len() * labels.len());
+    for data_set in &data_sets {
+        for label in &labels {
+            let runs = runs.get(&(data_set.as_str(), label.as_str())).map_or(&[][..], Vec::as_slice);
+            let cells = columns.iter().map(|&measure| cell(runs, measure, spec.normalisation, &mut notes)).collect();
+            rows.push(Row { data_set: data_set.clone(), label: label.clone(), cells });
+        }
     }
     let digits = spec.digits.min(MOST_DIGITS);
     mark_short(&mut rows);
-    (0..columns.len()).for_each(|column| mark_ranks(&mut rows, column, digits));
+    for block in rows.chunk_by_mut(|a, b| a.data_set == b.data_set) {
+        (0..columns.len()).for_each(|column| mark_ranks(block, column, digits));
+    }
 
     let shown: Vec<&RunRecord> = records
         .iter()
@@ -62,7 +60,7 @@ pub fn assemble(records: &[RunRecord], spec: &TableSpec, data_sets: &[String], c
         digits,
         facts: footer::facts(&shown, spec, &data_sets, &rows, catalog),
         data_sets,
-        columns,
+        columns: columns.to_vec(),
         rows,
         notes: notes.texts,
     }
@@ -169,7 +167,7 @@ fn mark_short(rows: &mut [Row]) {
 }
 
 /// Ranks by the mean as printed: a difference that nobody can see decides nothing. A column with a
-/// single score has no best.
+/// single score has no best, and no two data sets are compared.
 fn mark_ranks(rows: &mut [Row], column: usize, digits: u8) {
     let printed = |cell: &Cell| match cell {
         Cell::Scored { summary, .. } => format!("{:.*}", usize::from(digits), summary.mean).parse::<f64>().ok(),

@@ -10,8 +10,8 @@ use super::{Cell, Rank, Table};
 /// {"tables": [{
 ///   "title": "Generative model", "submission": "ablations", "kind": "ablation", "normalisation": "none",
 ///   "digits": 3, "data_sets": ["emoji"],
-///   "columns": [{"data_set": "emoji", "task": "image->text"}],
-///   "rows": [{"label": "CM-GANs", "cells": [
+///   "columns": ["image->text"],
+///   "rows": [{"data_set": "emoji", "label": "CM-GANs", "cells": [
 ///     {"n": 5, "mean": 0.52, "std": 0.01, "rank": "best", "missing": null}]}],
 ///   "notes": [], "facts": [{"name": "Seeds", "value": "1-5"}]
 /// }]}
@@ -51,20 +51,15 @@ struct JsonTable<'a> {
     normalisation: &'static str,
     digits: u8,
     data_sets: &'a [String],
-    columns: Vec<JsonColumn<'a>>,
+    columns: Vec<&'static str>,
     rows: Vec<JsonRow<'a>>,
     notes: &'a [String],
     facts: Vec<JsonFact<'a>>,
 }
 
 #[derive(Debug, Serialize)]
-struct JsonColumn<'a> {
-    data_set: &'a str,
-    task: &'static str,
-}
-
-#[derive(Debug, Serialize)]
 struct JsonRow<'a> {
+    data_set: &'a str,
     label: &'a str,
     cells: Vec<JsonCell<'a>>,
 }
@@ -86,8 +81,8 @@ struct JsonFact<'a> {
 
 impl<'a> JsonTable<'a> {
     fn of(table: &'a Table) -> Self {
-        let columns = table.columns.iter();
         let row = |row: &'a super::Row| JsonRow {
+            data_set: &row.data_set,
             label: &row.label,
             cells: row.cells.iter().map(|cell| JsonCell::of(cell, &table.notes)).collect(),
         };
@@ -98,7 +93,7 @@ impl<'a> JsonTable<'a> {
             normalisation: table.normalisation.name(),
             digits: table.digits,
             data_sets: &table.data_sets,
-            columns: columns.map(|c| JsonColumn { data_set: &c.data_set, task: c.measure.name() }).collect(),
+            columns: table.columns.iter().map(|measure| measure.name()).collect(),
             rows: table.rows.iter().map(row).collect(),
             notes: &table.notes,
             facts: table.facts.iter().map(|fact| JsonFact { name: fact.name, value: &fact.value }).collect(),

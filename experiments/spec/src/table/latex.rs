@@ -5,28 +5,35 @@ use super::{
     plain::{Figure, line, noted, ranked},
 };
 
-/// Columns beyond these do not fit one column of a two-column page.
-const NARROW_COLUMNS: usize = 6;
+/// Columns beyond these need smaller letters to fit a page.
+const NARROW_COLUMNS: usize = 3;
 
-/// A floating table: caption, rows, notes and facts. Best mean bold, second underlined. Needs the
-/// package booktabs and nothing else.
+/// A floating table of the page's width, for means with deviations do not fit half of it: caption,
+/// rows, notes and facts. Best mean bold, second underlined. Needs the package booktabs and nothing else.
 #[must_use]
 pub fn latex(table: &Table) -> String {
-    let environment = if table.columns.len() > NARROW_COLUMNS { "table*" } else { "table" };
+    let size = if table.columns.len() > NARROW_COLUMNS { "\\footnotesize" } else { "\\small" };
     let mut lines = vec![
         "% needs \\usepackage{booktabs}".to_owned(),
-        format!("\\begin{{{environment}}}"),
-        "\\centering".to_owned(),
+        "\\begin{table*}".to_owned(),
+        format!("\\centering{size}\\setlength{{\\tabcolsep}}{{3pt}}"),
         format!("\\caption{{{}}}", escape(&table.title)),
         format!("\\label{{tab:{}}}", slug(&[&table.submission, &table.title])),
         format!("\\begin{{tabular}}{{l{}}}", "c".repeat(table.columns.len())),
         "\\toprule".to_owned(),
     ];
-    lines.extend(heading(table));
-    lines.push("\\midrule".to_owned());
-    for row in &table.rows {
-        let cells = row.cells.iter().map(|cell| latex_cell(cell, table.digits));
-        lines.push(row_line(std::iter::once(escape(&row.label)).chain(cells)));
+    let names = table.columns.iter().map(|measure| measure.name().replace("->", "$\\rightarrow$"));
+    lines.push(row_line(std::iter::once("Method".to_owned()).chain(names)));
+    for block in table.blocks() {
+        lines.push("\\midrule".to_owned());
+        if table.has_blocks() {
+            let width = 1 + table.columns.len();
+            lines.push(format!("\\multicolumn{{{width}}}{{l}}{{\\emph{{{}}}}} \\\\", escape(&block[0].data_set)));
+        }
+        for row in block {
+            let cells = row.cells.iter().map(|cell| latex_cell(cell, table.digits));
+            lines.push(row_line(std::iter::once(escape(&row.label)).chain(cells)));
+        }
     }
     lines.push("\\bottomrule".to_owned());
     lines.push("\\end{tabular}".to_owned());
@@ -36,32 +43,14 @@ pub fn latex(table: &Table) -> String {
         lines.push(format!("\\textsuperscript{{{}}} {}\\par", index + 1, escape(note)));
     }
     if ranked(table) {
-        lines.push("Best mean of each column bold, second underlined.\\par".to_owned());
+        lines.push("Best mean of each column and data set bold, second underlined.\\par".to_owned());
     }
     for fact in &table.facts {
         lines.push(format!("{}: {}\\par", escape(fact.name), escape(&fact.value)));
     }
     lines.push("\\end{minipage}".to_owned());
-    lines.push(format!("\\end{{{environment}}}"));
+    lines.push("\\end{table*}".to_owned());
     lines.join("\n") + "\n"
-}
-
-/// One heading line, and above it one with the data sets where there are several.
-fn heading(table: &Table) -> Vec<String> {
-    let mut lines = Vec::new();
-    let width = table.columns.len() / table.data_sets.len().max(1);
-    if table.data_sets.len() > 1 {
-        let groups = table.data_sets.iter().map(|name| format!("\\multicolumn{{{width}}}{{c}}{{{}}}", escape(name)));
-        lines.push(row_line(std::iter::once(String::new()).chain(groups)));
-        let rules = (0..table.data_sets.len()).map(|group| {
-            let first = 2 + group * width;
-            format!("\\cmidrule(lr){{{first}-{}}}", first + width - 1)
-        });
-        lines.push(rules.collect::<Vec<_>>().join(" "));
-    }
-    let names = table.columns.iter().map(|column| column.measure.name().replace("->", "$\\rightarrow$"));
-    lines.push(row_line(std::iter::once("Method".to_owned()).chain(names)));
-    lines
 }
 
 fn row_line(cells: impl Iterator<Item = String>) -> String {

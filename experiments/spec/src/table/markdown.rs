@@ -2,31 +2,30 @@
 
 use super::{
     Cell, Rank, Table,
-    plain::{Figure, line, noted, ranked},
+    plain::{Figure, first_cells, line, noted, ranked},
 };
 
 /// Heading, pipe table, notes and facts. Best mean bold, second underlined.
 #[must_use]
 pub fn markdown(table: &Table) -> String {
-    let headings = table.columns.iter().map(|column| match table.data_sets.len() {
-        1 => column.measure.name().to_owned(),
-        _ => format!("{}: {}", escape(&column.data_set), column.measure.name()),
-    });
+    let names = table.columns.iter().map(|measure| measure.name().to_owned());
+    let first = first_cells(table, "data set", "method");
+    let rules = first.iter().map(|_| ":---").chain(table.columns.iter().map(|_| ":---:")).map(str::to_owned);
     let mut lines = vec![
         format!("### {}", escape(&table.title)),
         String::new(),
-        pipes(std::iter::once("method".to_owned()).chain(headings)),
-        pipes(std::iter::once(":---".to_owned()).chain(table.columns.iter().map(|_| ":---:".to_owned()))),
+        pipes(first.iter().cloned().chain(names)),
+        pipes(rules),
     ];
     for row in &table.rows {
-        let cells = row.cells.iter().map(|cell| markdown_cell(cell, table.digits));
-        lines.push(pipes(std::iter::once(escape(&row.label)).chain(cells)));
+        let first = first_cells(table, &escape(&row.data_set), &escape(&row.label));
+        lines.push(pipes(first.into_iter().chain(row.cells.iter().map(|cell| markdown_cell(cell, table.digits)))));
     }
     lines.push(String::new());
     let notes = table.notes.iter().enumerate();
     lines.extend(notes.map(|(index, note)| format!("- <sup>{}</sup> {}", index + 1, escape(note))));
     if ranked(table) {
-        lines.push("- **Best** mean of each column bold, <u>second</u> underlined".to_owned());
+        lines.push("- **Best** mean of each column and data set bold, <u>second</u> underlined".to_owned());
     }
     lines.extend(table.facts.iter().map(|fact| format!("- {}: {}", fact.name, escape(&fact.value))));
     lines.join("\n") + "\n"

@@ -23,7 +23,7 @@ pub use self::{
     latex::{escape as escape_latex, latex},
     markdown::{escape as escape_markdown, markdown},
     measure::Measure,
-    model::{Cell, Column, Fact, Rank, Row, Summary, Table},
+    model::{Cell, Fact, Rank, Row, Summary, Table},
     plain::{Figure, Grid, duration, grid},
     record::RunRecord,
     text::text,

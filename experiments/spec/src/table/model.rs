@@ -16,11 +16,11 @@ pub struct Table {
     pub normalisation: Normalisation,
     /// Digits after the point of means and deviations.
     pub digits: u8,
-    /// Data sets in order; each has the same measures.
+    /// Data sets in order; each is a block of rows, as in the paper.
     pub data_sets: Vec<String>,
-    /// Columns, those of a data set together.
-    pub columns: Vec<Column>,
-    /// Rows in the order asked for, each with one cell a column.
+    /// Columns, in the order of the paper.
+    pub columns: Vec<Measure>,
+    /// Rows in the order asked for, those of a data set together, each with one cell a column.
     pub rows: Vec<Row>,
     /// Reasons for what is missing; cells refer to them by index.
     pub notes: Vec<String>,
@@ -28,18 +28,11 @@ pub struct Table {
     pub facts: Vec<Fact>,
 }
 
-/// One column.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Column {
-    /// Key of the data set.
-    pub data_set: String,
-    /// What it measures.
-    pub measure: Measure,
-}
-
 /// One row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
+    /// Key of its data set.
+    pub data_set: String,
     /// Its label, as in the submission.
     pub label: String,
     /// One cell a column.
@@ -58,13 +51,26 @@ pub enum Cell {
     Scored {
         /// Mean and deviation over the seeds that have one.
         summary: Summary,
-        /// Place in its column.
+        /// Place in its column among the rows of its data set.
         rank: Option<Rank>,
         /// Fewer seeds than in other cells: the cell shows its n.
         short: bool,
         /// Index of what is missing in [`Table::notes`].
         note: Option<usize>,
     },
+}
+
+impl Table {
+    /// Rows by data set.
+    pub fn blocks(&self) -> impl Iterator<Item = &[Row]> {
+        self.rows.chunk_by(|a, b| a.data_set == b.data_set)
+    }
+
+    /// Whether data sets must be named beside the rows, or one name for all will do.
+    #[must_use]
+    pub fn has_blocks(&self) -> bool {
+        self.data_sets.len() > 1
+    }
 }
 
 impl Cell {

@@ -1,13 +1,14 @@
 //! Words and figures that every printed form shares.
 
-use super::{Cell, Rank, Table};
+use super::{Cell, Rank, Row, Table};
 
 /// A table as plain text cells, for whoever lays out the columns (a terminal, a page).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grid {
-    /// One heading a column, the first for the labels.
+    /// One heading a column, the first for the labels; before it one for the data sets where there are
+    /// several.
     pub header: Vec<String>,
-    /// One line a row: its label, then its cells. `*` marks the best of a column, `+` the second,
+    /// One line a row: data set where there are several, label, cells. `*` marks the best of a column, `+` the second,
     /// `[1]` the first note.
     pub rows: Vec<Vec<String>>,
     /// Notes with their marks, then facts, each one line.
@@ -17,26 +18,23 @@ pub struct Grid {
 /// The plain text cells of a table.
 #[must_use]
 pub fn grid(table: &Table) -> Grid {
-    let heading = |index: usize| {
-        let column = &table.columns[index];
-        match table.data_sets.len() {
-            1 => column.measure.name().to_owned(),
-            _ => format!("{}: {}", line(&column.data_set), column.measure.name()),
-        }
+    let names = table.columns.iter().map(|measure| measure.name().to_owned());
+    let header = first_cells(table, "data set", "method").into_iter().chain(names).collect();
+    let row = |row: &Row| {
+        let cells = row.cells.iter().map(|cell| plain_cell(cell, table.digits));
+        first_cells(table, &row.data_set, &row.label).iter().map(|name| line(name)).chain(cells).collect()
     };
-    let header = std::iter::once("method".to_owned()).chain((0..table.columns.len()).map(heading)).collect();
-    let rows = table
-        .rows
-        .iter()
-        .map(|row| {
-            let cells = row.cells.iter().map(|cell| plain_cell(cell, table.digits));
-            std::iter::once(line(&row.label)).chain(cells).collect()
-        })
-        .collect();
+    let rows = table.rows.iter().map(row).collect();
     let notes = table.notes.iter().enumerate().map(|(index, note)| format!("[{}] {}", index + 1, line(note)));
     let facts = table.facts.iter().map(|fact| format!("{}: {}", fact.name, line(&fact.value)));
-    let legend = ranked(table).then(|| "* best of its column, + second".to_owned());
+    let legend = ranked(table).then(|| "* best of its column and data set, + second".to_owned());
     Grid { header, rows, below: legend.into_iter().chain(notes).chain(facts).collect() }
+}
+
+/// What a row starts with: its label, and before it the data set where there are several.
+pub(super) fn first_cells(table: &Table, data_set: &str, label: &str) -> Vec<String> {
+    let data_set = table.has_blocks().then(|| data_set.to_owned());
+    data_set.into_iter().chain([label.to_owned()]).collect()
 }
 
 fn plain_cell(cell: &Cell, digits: u8) -> String {

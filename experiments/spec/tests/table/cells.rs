@@ -106,9 +106,11 @@ fn a_cell_shows_its_n_only_where_others_have_more() {
 fn a_row_or_data_set_without_runs_is_empty_with_a_reason() {
     let spec = table_spec(TableKind::Main, "t", &["absent", "m"]);
     let table = assemble(&[scored("d", "m", 1, [0.5; 6])], &spec, &["d".to_owned(), "e".to_owned()], &catalog());
-    assert_eq!(table.columns.len(), 12);
-    assert_eq!(reason(&table, 0, 0), "no such run in the submission");
-    assert_eq!(reason(&table, 1, 6), "no such run in the submission");
+    let names: Vec<[&str; 2]> = table.rows.iter().map(|row| [row.data_set.as_str(), &row.label]).collect();
+    assert_eq!(names, [["d", "absent"], ["d", "m"], ["e", "absent"], ["e", "m"]]);
+    for empty in [0, 2, 3] {
+        assert_eq!(reason(&table, empty, 0), "no such run in the submission");
+    }
     assert_eq!(summary(&table, 1, 5), (1, 0.5, None));
 }
 
@@ -130,6 +132,19 @@ fn ranks_go_by_the_printed_mean_and_ties_share() {
     assert_eq!(column(&[0.1, 0.3, 0.2]), [None, best, second]);
     assert_eq!(column(&[0.3001, 0.3002, 0.2001, 0.1999, 0.1]), [best, best, second, second, None]);
     assert_eq!(column(&[0.3]), [None]);
+}
+
+#[test]
+fn data_sets_are_ranked_apart() {
+    let records = ["d", "e"].map(|data_set| {
+        let low = if data_set == "d" { 0.1 } else { 0.6 };
+        [scored(data_set, "a", 1, [low; 6]), scored(data_set, "b", 1, [low + 0.1; 6])]
+    });
+    let rows = grid(&table_of(&records.concat())).rows;
+    assert_eq!(rows[0][..3], ["d", "a", "0.100+"]);
+    assert_eq!(rows[1][..3], ["d", "b", "0.200*"]);
+    assert_eq!(rows[2][..3], ["e", "a", "0.600+"]);
+    assert_eq!(rows[3][..3], ["e", "b", "0.700*"]);
 }
 
 #[test]
@@ -173,8 +188,8 @@ fn facts_tell_apart_what_differs_between_rows() {
 #[test]
 fn no_records_make_an_empty_table() {
     let table = table_of(&[]);
-    assert!(table.rows.is_empty() && table.columns.is_empty());
-    assert_eq!(grid(&table).header, ["method"]);
+    assert!(table.rows.is_empty() && table.notes.is_empty());
+    assert_eq!(grid(&table).header, ["method", "image->text", "text->image", "bi-modal average"]);
 }
 
 #[test]

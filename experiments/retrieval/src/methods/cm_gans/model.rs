@@ -129,3 +129,54 @@ impl Fitted for Model {
         self.iteration
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        methods::cm_gans::{init::initial_state, settings::Sizes},
+        normalise::FeatureNorm,
+    };
+
+    const SIZES: Sizes = Sizes { image: 3, text: 2, hidden: 5, inter_hidden: 3, classes: 2 };
+
+    fn model(norm: FeatureNorm) -> Model {
+        let settings = Settings::paper();
+        let (image, text) = ([1.0f32, 2.0, 3.0, 3.0, 1.0, 0.0], [0.0f32, 1.0, 2.0, 4.0]);
+        let normalisers = Normalisers {
+            image: Normaliser::fit(norm, Rows::new(&image, 3, &[0, 1])),
+            text: Normaliser::fit(norm, Rows::new(&text, 2, &[0, 1])),
+        };
+        Model::of_state(&settings, initial_state(&settings, SIZES, 1), normalisers, 12)
+    }
+
+    #[test]
+    fn a_model_keeps_what_embedding_needs_and_no_more() {
+        let names = |norm| model(norm).tensors().into_iter().map(|tensor| tensor.name).collect::<Vec<_>>();
+        let raw = names(FeatureNorm::Raw);
+        assert_eq!(raw.len(), 3 * 4 + 4 * 2, "three layers of four tensors, four pairs of statistics: {raw:?}");
+        assert!(raw.contains(&"weights/enc2.gamma".into()) && raw.contains(&"running/text.enc2.var".into()));
+        assert!(names(FeatureNorm::Zscore).contains(&"zscore/text.deviation".into()));
+        assert_eq!(model(FeatureNorm::Raw).selected_iteration(), 12);
+    }
+
+    #[test]
+    fn features_are_normalised_before_they_are_embedded() {
+        let row = [1.0f32, 2.0, 3.0];
+        let embed = |norm, row: &[f32]| model(norm).embed_image(Rows::new(row, 3, &[0])).unwrap();
+        let mut scaled = [0.0; 3];
+        let normaliser = model(FeatureNorm::Zscore).normalisers.image;
+        normaliser.apply(&row, &mut scaled);
+        assert_eq!(embed(FeatureNorm::Zscore, &row), embed(FeatureNorm::Raw, &scaled));
+        assert_ne!(embed(FeatureNorm::Zscore, &row), embed(FeatureNorm::Raw, &row));
+    }
+
+    #[test]
+    fn features_of_another_width_and_values_that_are_no_numbers_are_refused() {
+        let model = model(FeatureNorm::Raw);
+        let wide = model.embed_text(Rows::new(&[1.0; 3], 3, &[0])).unwrap_err();
+        assert_eq!(wide.to_string(), "text features have 3 columns, the model was fitted on 2");
+        let broken = model.embed_image(Rows::new(&[f32::NAN, 0.0, 0.0], 3, &[0])).unwrap_err();
+        assert_eq!(broken.to_string(), "the embedding of image features is not a number at iteration 12");
+    }
+}

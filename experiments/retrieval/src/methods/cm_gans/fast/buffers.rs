@@ -6,6 +6,7 @@ use crate::{
     nn::{
         gemm::{SimdLevel, simd_level, threads},
         norm::Statistics,
+        pieces::Workers,
         real::Real,
     },
 };
@@ -16,20 +17,23 @@ pub(super) struct Crew<T> {
     pub(super) level: SimdLevel,
     /// Slope of the activation below zero.
     pub(super) slope: T,
-    /// One scratch a thread.
-    pub(super) desks: Vec<Vec<T>>,
+    /// Each with space for a block of a gradient.
+    pub(super) workers: Workers<Vec<T>>,
     desk_size: usize,
 }
 
 impl<T: Real> Crew<T> {
     pub(super) fn new(slope: T, desk_size: usize) -> Self {
-        Self { level: simd_level(), slope, desks: Vec::new(), desk_size }
+        let workers = Workers::new(|| zeros(desk_size));
+        Self { level: simd_level(), slope, workers, desk_size }
     }
 
     /// Follows the settings of the process for threads and SIMD level.
     pub(super) fn follow_settings(&mut self) {
         self.level = simd_level();
-        self.desks.resize_with(threads(), || vec![T::zero(); self.desk_size]);
+        if self.workers.count() != threads() {
+            self.workers = Workers::new(|| zeros(self.desk_size));
+        }
     }
 }
 
@@ -125,7 +129,7 @@ pub(super) struct InterBuffers<T> {
 
 /// Small vectors over the batch.
 #[derive(Debug)]
-pub(super) struct Logits<T> {
+pub(super) struct Small<T> {
     pub(super) logits: Vec<T>,
     /// A sum over the batch for every feature.
     pub(super) hidden: Vec<T>,
@@ -138,7 +142,7 @@ pub(super) struct Logits<T> {
 pub(super) struct Buffers<T> {
     pub(super) sides: [SideBuffers<T>; 2],
     pub(super) inter: [InterBuffers<T>; 2],
-    pub(super) small: Logits<T>,
+    pub(super) small: Small<T>,
     /// A gradient vector as long as the widest layer.
     pub(super) wide: Vec<T>,
 }
@@ -188,7 +192,7 @@ impl<T: Real> Buffers<T> {
         Self {
             sides: [side(sizes.image, sizes, n, explicit), side(sizes.text, sizes, n, explicit)],
             inter: [inter(), inter()],
-            small: Logits { logits: zeros(n), hidden: zeros(sizes.hidden), of: [(); 3].map(|()| zeros(n)) },
+            small: Small { logits: zeros(n), hidden: zeros(sizes.hidden), of: [(); 3].map(|()| zeros(n)) },
             wide: zeros(widest),
         }
     }

@@ -15,7 +15,6 @@ use crate::{
     },
     nn::{
         gemm::{Mat, SimdLevel},
-        pieces::for_each,
         real::Real,
         vector::{add_scaled, at_level, dot, sum_of},
     },
@@ -37,7 +36,7 @@ pub(super) fn logits_of_reconstructions<T: Real>(
     logits: &mut [T],
 ) {
     let (judge, bias) = (&nets.intra[side], &nets.sides[side].dec2.bias.value);
-    at_level(level, || {
+    at_level!(level, {
         let shift = dot(&judge.weight.value, bias) + judge.bias.value[0];
         layers::logits(&b.seen_by_judge, &b.dec1.out, shift, logits);
     });
@@ -48,8 +47,11 @@ impl<T: Real> FastForm<T> {
     pub(super) fn take_batch(&mut self, batch: &Batch<T>) {
         let sizes = self.nets.sizes;
         let [image, text] = &mut self.buffers.sides;
-        let pieces = layers::transpose(&batch.h_i, sizes.image, &mut image.h)
-            .chain(layers::transpose(&batch.h_t, sizes.text, &mut text.h));
+        let pieces = layers::transpose(&batch.h_i, sizes.image, &mut image.h).chain(layers::transpose(
+            &batch.h_t,
+            sizes.text,
+            &mut text.h,
+        ));
         let mismatched = self.nets.settings.adversarial.then(|| {
             layers::transpose(&batch.mismatched_h_i, sizes.image, &mut image.mismatched_h).chain(layers::transpose(
                 &batch.mismatched_h_t,
@@ -106,8 +108,8 @@ impl<T: Real> FastForm<T> {
         let judge = &self.nets.intra[side].weight.value;
         let weight = &self.nets.sides[side].dec2.weight.value;
         let seen = self.buffers.sides[side].seen_by_judge.chunks_mut(ROWS);
-        for_each(seen.zip(weight.chunks(ROWS * judge.len())), &mut self.crew.desks, |(seen, rows), _| {
-            at_level(level, || {
+        self.crew.workers.for_each(seen.zip(weight.chunks(ROWS * judge.len())), |(seen, rows), _| {
+            at_level!(level, {
                 for (seen, row) in seen.iter_mut().zip(rows.chunks_exact(judge.len())) {
                     *seen = dot(row, judge);
                 }
@@ -126,23 +128,25 @@ impl<T: Real> FastForm<T> {
         let fake = losses::fake(&small.logits, 1.0, &mut small.of[0]);
         watcher.mean_logit(stepping.player, "reconstruction", losses::mean(&small.logits));
         let (b, judge) = (&self.buffers.sides[side], &mut self.nets.intra[side]);
-        at_level(level, || layers::logits(&judge.weight.value, &b.h, judge.bias.value[0], &mut small.logits));
+        at_level!(level, layers::logits(&judge.weight.value, &b.h, judge.bias.value[0], &mut small.logits));
         let real = losses::real(&small.logits, 1.0, &mut small.of[1]);
         watcher.mean_logit(stepping.player, "real", losses::mean(&small.logits));
 
         let [of_fake, of_real, _] = &small.of;
         let n = of_fake.len();
         let sums = &mut small.hidden;
-        at_level(level, || {
-            sums.iter_mut().zip(b.dec1.out.chunks_exact(n)).for_each(|(sum, d)| *sum = dot(d, of_fake));
+        at_level!(level, {
+            for (sum, d) in sums.iter_mut().zip(b.dec1.out.chunks_exact(n)) {
+                *sum = dot(d, of_fake);
+            }
         });
         let (total_fake, total_real) = (sum_of(of_fake, |g| g), sum_of(of_real, |g| g));
         let dec2 = &self.nets.sides[side].dec2;
         let dims = dec2.bias.value.len();
         let gradient = &mut self.buffers.wide[..dims];
-        for_each(gradient.chunks_mut(COLUMNS).enumerate(), &mut self.crew.desks, |(index, part), _| {
+        self.crew.workers.for_each(gradient.chunks_mut(COLUMNS).enumerate(), |(index, part), _| {
             let columns = index * COLUMNS..index * COLUMNS + part.len();
-            at_level(level, || {
+            at_level!(level, {
                 let h = b.h[columns.start * n..columns.end * n].chunks_exact(n);
                 for ((g, h), &bias) in part.iter_mut().zip(h).zip(&dec2.bias.value[columns.clone()]) {
                     *g = dot(h, of_real) + bias * total_fake;
@@ -195,7 +199,8 @@ impl<T: Real> FastForm<T> {
         let groups = inter.groups.iter_mut().zip(codes).zip(bases);
         run(
             &mut self.crew,
-            groups.flat_map(|((group, code), base)| normed(layer, of_code, Mat::new(code, hidden, n), Some(base), group)),
+            groups
+                .flat_map(|((group, code), base)| normed(layer, of_code, Mat::new(code, hidden, n), Some(base), group)),
         );
     }
 
@@ -206,7 +211,7 @@ impl<T: Real> FastForm<T> {
         let mut terms = [0.0; 3];
         for (index, name) in [(1, "paired"), (0, "real"), (2, "mismatched")] {
             let judged = &self.buffers.inter[side].groups[index].out;
-            at_level(self.crew.level, || {
+            at_level!(self.crew.level, {
                 layers::logits(&out.weight.value, judged, out.bias.value[0], &mut small.logits);
             });
             let loss = if index == 0 { losses::real::<T> } else { losses::fake::<T> };
@@ -228,7 +233,7 @@ impl<T: Real> FastForm<T> {
         run(&mut self.crew, inter.of_groups.iter_mut().flat_map(|gradient| gradient.transpose(n)));
         let [real, other, mismatched] = &inter.of_groups;
         inter.shared_t.copy_from_slice(&real.linear_t);
-        at_level(self.crew.level, || {
+        at_level!(self.crew.level, {
             add_scaled(&mut inter.shared_t, T::one(), &other.linear_t);
             if !own_original {
                 add_scaled(&mut inter.shared_t, T::one(), &mismatched.linear_t);
@@ -250,11 +255,10 @@ impl<T: Real> FastForm<T> {
         let of_originals = [
             Some(by(&b[side].h, dims, &inter.shared_t)),
             own_original.then(|| by(&b[side].mismatched_h, dims, &mismatched.linear_t)),
-            None,
         ];
         let weight = &mut self.nets.inter[side].hidden.weight;
         let [codes, originals] = weight.step(stepping.player, stepping.watched).split(sizes.hidden);
-        let pieces = of_products(codes, of_codes).chain(of_products(originals, of_originals));
+        let pieces = of_products(codes, &of_codes).chain(of_products(originals, &of_originals));
         updates::run(&mut self.crew, stepping.adam, pieces);
     }
 
@@ -264,10 +268,12 @@ impl<T: Real> FastForm<T> {
         let inter = &mut self.buffers.inter[side];
         let of_logits = &self.buffers.small.of;
         let gradient = &mut self.buffers.wide[..judge.out.weight.value.len()];
-        at_level(level, || {
+        at_level!(level, {
             for (row, g) in gradient.iter_mut().enumerate() {
-                let dots = inter.groups.iter().zip(of_logits).map(|(group, of)| dot(&group.out[row * n..(row + 1) * n], of));
-                *g = dots.sum();
+                *g = T::zero();
+                for (group, of) in inter.groups.iter().zip(of_logits) {
+                    *g += dot(&group.out[row * n..(row + 1) * n], of);
+                }
             }
         });
         judge.out.weight.step(stepping.player, stepping.watched).apply(level, stepping.adam, gradient);

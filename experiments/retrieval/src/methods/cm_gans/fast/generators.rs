@@ -97,7 +97,7 @@ impl<T: Real> FastForm<T> {
         if let Some(judge) = self.nets.inter.get(1 - side) {
             let small = &mut self.buffers.small;
             let judged = &self.buffers.sides[side].judge.out;
-            at_level(level, || {
+            at_level!(level, {
                 layers::logits(&judge.out.weight.value, judged, judge.out.bias.value[0], &mut small.logits);
             });
             term("inter", losses::real(&small.logits, 1.0, &mut small.of[0]));
@@ -111,14 +111,15 @@ impl<T: Real> FastForm<T> {
         if let Some(explicit) = &mut b.reconstruction {
             let squares = settings.reconstruction_norm == ReconstructionNorm::L2;
             let weight = settings.reconstruction_weight();
-            let error = at_level(level, || {
-                losses::reconstruction(squares, weight, &explicit.r, &b.h, &mut explicit.gradient)
-            });
+            let error =
+                at_level!(level, losses::reconstruction(squares, weight, &explicit.r, &b.h, &mut explicit.gradient));
             if let Some(judge) = self.nets.intra.get(side) {
                 let (n, of_logits) = (settings.batch_size, &self.buffers.small.of[1]);
-                for (row, &w) in explicit.gradient.chunks_exact_mut(n).zip(&judge.weight.value) {
-                    add_scaled(row, w, of_logits);
-                }
+                at_level!(level, {
+                    for (row, &w) in explicit.gradient.chunks_exact_mut(n).zip(&judge.weight.value) {
+                        add_scaled(row, w, of_logits);
+                    }
+                });
             }
             term("reconstruction", error);
         }
@@ -135,12 +136,13 @@ impl<T: Real> FastForm<T> {
         let own = &nets.sides[side];
         let b = &mut self.buffers.sides[side];
         let small = &self.buffers.small;
+        let of_explicit = b.reconstruction.as_ref().map(|explicit| {
+            let of_r = Mat::new(&explicit.gradient, explicit.gradient.len() / n, n);
+            [Some((own.dec2.weight.matrix(), of_r))]
+        });
         let decoded = nets.settings.decodes().then(|| {
-            let upstream = match &b.reconstruction {
-                Some(explicit) => {
-                    let of_r = Mat::new(&explicit.gradient, explicit.gradient.len() / n, n);
-                    Upstream::Products([Some((own.dec2.weight.matrix(), of_r)), None, None])
-                }
+            let upstream = match &of_explicit {
+                Some(products) => Upstream::Products(products),
                 None => Upstream::Outer(&b.seen_by_judge, &small.of[1]),
             };
             backward(&own.dec1, upstream, &b.dec1, &mut b.of_dec1)
@@ -159,28 +161,23 @@ impl<T: Real> FastForm<T> {
         let (own, enc2) = (&nets.sides[side], &nets.enc2[nets.enc2_of(side)]);
         let b = &mut self.buffers.sides[side];
         let (decodes, classifies) = (nets.settings.decodes(), nets.settings.semantic_constraint);
-        let upstream = Upstream::Products([
+        let of_code = [
             nets.inter.get(1 - side).map(|judge| {
                 let of_code = judge.hidden.weight.matrix().row_range(0..sizes.hidden);
                 (of_code, Mat::new(&b.of_judge.linear, sizes.inter_hidden, n))
             }),
             decodes.then(|| (own.dec1.weight.matrix(), Mat::new(&b.of_dec1.linear, sizes.hidden, n))),
-            classifies.then(|| {
-                (nets.heads[nets.head_of(side)].weight.matrix(), Mat::new(&b.scores, sizes.classes, n))
-            }),
-        ]);
-        run(&mut self.crew, backward(enc2, upstream, &b.enc2, &mut b.of_enc2));
-        let of_first = (enc2.weight.matrix(), Mat::new(&b.of_enc2.linear, sizes.hidden, n));
-        run(
-            &mut self.crew,
-            backward(&own.enc1, Upstream::Products([Some(of_first), None, None]), &b.enc1, &mut b.of_enc1),
-        );
+            classifies.then(|| (nets.heads[nets.head_of(side)].weight.matrix(), Mat::new(&b.scores, sizes.classes, n))),
+        ];
+        run(&mut self.crew, backward(enc2, Upstream::Products(&of_code), &b.enc2, &mut b.of_enc2));
+        let of_first = [Some((enc2.weight.matrix(), Mat::new(&b.of_enc2.linear, sizes.hidden, n)))];
+        run(&mut self.crew, backward(&own.enc1, Upstream::Products(&of_first), &b.enc1, &mut b.of_enc1));
         let explicit = b.reconstruction.as_mut();
         let pieces = b.of_enc1.transpose(n).chain(b.of_enc2.transpose(n));
         let pieces = pieces.chain(decodes.then(|| b.of_dec1.transpose(n)).into_iter().flatten());
         let pieces = pieces.chain(layers::transpose(&b.scores, n, &mut b.scores_t));
-        let pieces = pieces
-            .chain(explicit.into_iter().flat_map(|e| layers::transpose(&e.gradient, n, &mut e.gradient_t)));
+        let pieces =
+            pieces.chain(explicit.into_iter().flat_map(|e| layers::transpose(&e.gradient, n, &mut e.gradient_t)));
         run(&mut self.crew, pieces);
     }
 
@@ -191,39 +188,31 @@ impl<T: Real> FastForm<T> {
         let nets = &mut self.nets;
         let (own, b) = (&mut nets.sides[side], &mut self.buffers.sides[side]);
         let Stepping { player, adam, watched } = stepping;
-        let by = |x, inputs, g, outputs| [Some((Mat::new(x, inputs, n), Mat::new(g, n, outputs))), None, None];
-        let pieces = of_products(
-            own.enc1.weight.step(player, watched),
-            by(&b.h, dims, &b.of_enc1.linear_t, sizes.hidden),
-        )
-        .chain(of_products(
-            nets.enc2[enc2].weight.step(player, watched),
-            by(&b.enc1.out, sizes.hidden, &b.of_enc2.linear_t, sizes.hidden),
-        ));
-        let code = &b.enc2.out;
-        let decoder = nets.settings.decodes().then(|| {
-            let first = by(code, sizes.hidden, &b.of_dec1.linear_t, sizes.hidden);
-            of_products(own.dec1.weight.step(player, watched), first)
-        });
-        let seen = &mut b.seen_by_judge;
-        let second = own.dec2.weight.step_if_owned(player, watched);
-        let (explicit, judged) = match (second, &b.reconstruction) {
-            (Some(rows), Some(explicit)) => {
-                (Some(of_products(rows, by(&b.dec1.out, sizes.hidden, &explicit.gradient_t, dims))), None)
+        let by = |x, inputs, g, outputs| [Some((Mat::new(x, inputs, n), Mat::new(g, n, outputs)))];
+        let (code, hidden) = (&b.enc2.out, sizes.hidden);
+        let of_enc1 = by(&b.h, dims, &b.of_enc1.linear_t, hidden);
+        let of_enc2 = by(&b.enc1.out, hidden, &b.of_enc2.linear_t, hidden);
+        let of_dec1 = by(code, hidden, &b.of_dec1.linear_t, hidden);
+        let of_head = by(code, hidden, &b.scores_t, sizes.classes);
+        let of_dec2 = b.reconstruction.as_ref().map(|explicit| by(&b.dec1.out, hidden, &explicit.gradient_t, dims));
+
+        let encoder = of_products(own.enc1.weight.step(player, watched), &of_enc1)
+            .chain(of_products(nets.enc2[enc2].weight.step(player, watched), &of_enc2));
+        let dec1 = own.dec1.weight.step_if_owned(player, watched).map(|rows| of_products(rows, &of_dec1));
+        let head = nets.heads[head].weight.step_if_owned(player, watched).map(|rows| of_products(rows, &of_head));
+        let (mut explicit, mut judged) = (None, None);
+        if let Some(rows) = own.dec2.weight.step_if_owned(player, watched) {
+            match &of_dec2 {
+                Some(products) => explicit = Some(of_products(rows, products)),
+                None => {
+                    let (of_logits, judge) = (&self.buffers.small.of[1], &nets.intra[side].weight.value);
+                    let seen = &mut b.seen_by_judge;
+                    judged = Some(of_judged(rows, Judged { input: &b.dec1.out, of_logits, judge, seen }));
+                }
             }
-            (Some(rows), None) => {
-                let of_logits = &self.buffers.small.of[1];
-                let judge = &nets.intra[side].weight.value;
-                (None, Some(of_judged(rows, Judged { input: &b.dec1.out, of_logits, judge, seen })))
-            }
-            (None, _) => (None, None),
-        };
-        let heads = nets.settings.semantic_constraint.then(|| {
-            let rows = nets.heads[head].weight.step(player, watched);
-            of_products(rows, by(code, sizes.hidden, &b.scores_t, sizes.classes))
-        });
-        let pieces = pieces.chain(decoder.into_iter().flatten()).chain(explicit.into_iter().flatten());
-        let pieces = pieces.chain(judged.into_iter().flatten()).chain(heads.into_iter().flatten());
+        }
+        let decoder = dec1.into_iter().chain(explicit).flatten().chain(judged.into_iter().flatten());
+        let pieces = encoder.chain(decoder).chain(head.into_iter().flatten());
         updates::run(&mut self.crew, adam, pieces);
         if b.reconstruction.is_some() && nets.settings.judges_reconstructions() {
             self.see_reconstructions(side);
@@ -243,11 +232,12 @@ impl<T: Real> FastForm<T> {
             own.dec1.step_norm(level, stepping, &b.of_dec1);
             let gradient = &mut wide[..own.dec2.bias.value.len()];
             match &b.reconstruction {
-                Some(explicit) => at_level(level, || {
-                    let rows = gradient.iter_mut().zip(explicit.gradient.chunks_exact(n));
-                    rows.for_each(|(g, row)| *g = sum_of(row, |x| x));
+                Some(explicit) => at_level!(level, {
+                    for (g, row) in gradient.iter_mut().zip(explicit.gradient.chunks_exact(n)) {
+                        *g = sum_of(row, |x| x);
+                    }
                 }),
-                None => at_level(level, || {
+                None => at_level!(level, {
                     let total = sum_of(&self.buffers.small.of[1], |x| x);
                     set_scaled(gradient, total, &nets.intra[side].weight.value);
                 }),

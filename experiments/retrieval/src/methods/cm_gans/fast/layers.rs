@@ -10,18 +10,17 @@ use super::{
 use crate::nn::{
     gemm::{Mat, SimdLevel, gemm_with},
     norm,
-    pieces::for_each,
     real::Real,
     vector::{add_scaled, at_level, set_scaled, transpose_part},
 };
 
-/// Features a piece makes.
-const PIECE: usize = 64;
+/// Features a piece makes: a multiple of 6, the number that the widest kernel makes at a time.
+const PIECE: usize = 48;
 /// Rows of a transpose that a piece makes.
 const TRANSPOSED: usize = 16;
 
-/// At most three products that add up.
-pub(super) type Products<'a, T> = [Option<(Mat<'a, T>, Mat<'a, T>)>; 3];
+/// Products that add up; what is absent is nothing.
+pub(super) type Products<'a, T> = &'a [Option<(Mat<'a, T>, Mat<'a, T>)>];
 
 /// One piece of work on the way through the networks.
 #[derive(Debug)]
@@ -67,6 +66,7 @@ pub(super) enum Upstream<'a, T> {
 #[derive(Debug)]
 pub(super) struct BackwardPiece<'a, T> {
     upstream: Upstream<'a, T>,
+    first: usize,
     normalised: &'a [T],
     out: &'a [T],
     statistics: &'a [norm::Statistics<T>],
@@ -148,12 +148,11 @@ pub(super) fn backward<'a, T: Real>(
         let range = part(index, features);
         let upstream = match upstream {
             Upstream::Outer(column, row) => Upstream::Outer(&column[range.clone()], row),
-            Upstream::Products(products) => {
-                Upstream::Products(products.map(|p| p.map(|(weight, g)| (weight.row_range(range.clone()), g))))
-            }
+            Upstream::Products(products) => Upstream::Products(products),
         };
         Piece::Backward(BackwardPiece {
             upstream,
+            first: range.start,
             normalised: &output.normalised[range.start * n..range.end * n],
             out: &output.out[range.start * n..range.end * n],
             statistics: &output.statistics[range.clone()],
@@ -172,9 +171,9 @@ pub(super) fn transpose<'a, T: Real>(
     to: &'a mut [T],
 ) -> impl Iterator<Item = Piece<'a, T>> + Send {
     let lines = to.chunks_mut(TRANSPOSED * (from.len() / columns));
-    lines.enumerate().map(move |(index, to)| {
-        Piece::Transpose(TransposePiece { from, columns, first: index * TRANSPOSED, to })
-    })
+    lines
+        .enumerate()
+        .map(move |(index, to)| Piece::Transpose(TransposePiece { from, columns, first: index * TRANSPOSED, to }))
 }
 
 /// One logit an item: the sum over features of weight times feature (features x batch), plus `shift`.
@@ -189,12 +188,12 @@ pub(super) fn logits<T: Real>(weight: &[T], features: &[T], shift: T, logits: &m
 /// Does all pieces.
 pub(super) fn run<'a, T: Real + 'a>(crew: &mut Crew<T>, pieces: impl Iterator<Item = Piece<'a, T>> + Send) {
     let (level, slope) = (crew.level, crew.slope);
-    for_each(pieces, &mut crew.desks, |piece, _| match piece {
+    crew.workers.for_each(pieces, |piece, _| match piece {
         Piece::Normed(piece) => piece.run(level, slope),
         Piece::Linear(piece) => piece.run(level),
         Piece::Backward(piece) => piece.run(level, slope),
         Piece::Transpose(piece) => {
-            at_level(level, || transpose_part(piece.from, piece.columns, piece.first, piece.to));
+            at_level!(level, transpose_part(piece.from, piece.columns, piece.first, piece.to));
         }
     });
 }
@@ -206,7 +205,7 @@ impl<T: Real> NormedPiece<'_, T> {
             self.normalised.copy_from_slice(base);
         }
         gemm_with(level, 1, self.normalised, self.base.is_some(), T::one(), self.weight.t(), self.input);
-        at_level(level, || {
+        at_level!(level, {
             let rows = self.normalised.chunks_exact_mut(n).zip(self.out.chunks_exact_mut(n));
             let layer = self.gamma.iter().zip(self.beta).zip(self.statistics);
             for ((z, out), ((&gamma, &beta), statistics)) in rows.zip(layer) {
@@ -231,11 +230,12 @@ impl<T: Real> BackwardPiece<'_, T> {
         let features = self.statistics.len();
         let n = self.out.len() / features;
         if let Upstream::Products(products) = self.upstream {
-            for (index, (weight, g)) in products.into_iter().flatten().enumerate() {
-                gemm_with(level, 1, self.gradient, index > 0, T::one(), weight, g);
+            let range = self.first..self.first + features;
+            for (index, (weight, g)) in products.iter().flatten().enumerate() {
+                gemm_with(level, 1, self.gradient, index > 0, T::one(), weight.row_range(range.clone()), *g);
             }
         }
-        at_level(level, || {
+        at_level!(level, {
             let rows = self.gradient.chunks_exact_mut(n);
             let inputs = self.normalised.chunks_exact(n).zip(self.out.chunks_exact(n));
             let layer = self.gamma.iter().zip(self.statistics);

@@ -71,17 +71,14 @@ pub(super) fn class<T: Real>(logits: &mut [T], labels: &[u32]) -> f64 {
 
 /// Reconstruction error of `r` against `h` (dims x batch, spec B.2): `weight` times the mean of squares
 /// or absolute values over batch and dimensions. Its gradient is written to `gradient`.
+#[inline(always)]
 pub(super) fn reconstruction<T: Real>(squares: bool, weight: f64, r: &[T], h: &[T], gradient: &mut [T]) -> f64 {
     let share = weight / size(r);
     let factor = T::of(if squares { 2.0 * share } else { share });
     for ((g, &r), &h) in gradient.iter_mut().zip(r).zip(h) {
         *g = r - h;
     }
-    let error = if squares {
-        dot(gradient, gradient).wide()
-    } else {
-        gradient.iter().map(|d| d.abs().wide()).sum()
-    };
+    let error = if squares { dot(gradient, gradient).wide() } else { gradient.iter().map(|d| d.abs().wide()).sum() };
     for g in gradient {
         let direction = if squares {
             *g

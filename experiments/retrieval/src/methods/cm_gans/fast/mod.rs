@@ -8,6 +8,9 @@
 //!
 //! Numbers in the comments are the identities of `fast.md`.
 
+#![allow(clippy::doc_markdown)] // the names of the spec's formulas
+#![allow(clippy::inline_always)] // what is not inlined is not compiled for the level of its pass
+
 mod buffers;
 mod discriminators;
 mod generators;

@@ -174,7 +174,8 @@ impl<T: Real> Nets<T> {
         let of_sides = self.sides.iter();
         let normed = of_sides.clone().flat_map(|side| [&side.enc1, &side.dec1]);
         let normed = normed.chain(&self.enc2).chain(self.inter.iter().map(|inter| &inter.hidden));
-        normed.for_each(|layer| [&layer.weight, &layer.bias, &layer.gamma, &layer.beta].into_iter().for_each(&mut visit));
+        normed
+            .for_each(|layer| [&layer.weight, &layer.bias, &layer.gamma, &layer.beta].into_iter().for_each(&mut visit));
         let dense = of_sides.map(|side| &side.dec2).chain(&self.heads).chain(&self.intra);
         let dense = dense.chain(self.inter.iter().map(|inter| &inter.out));
         dense.for_each(|layer| [&layer.weight, &layer.bias].into_iter().for_each(&mut visit));

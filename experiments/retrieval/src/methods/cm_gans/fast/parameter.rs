@@ -127,7 +127,7 @@ impl<'a, T: Real> Rows<'a, T> {
 
     /// Steps them by their gradient.
     pub(super) fn apply(&mut self, level: SimdLevel, adam: AdamStep<T>, gradient: &[T]) {
-        at_level(level, || adam.apply(self.value, self.m, self.v, gradient));
+        at_level!(level, adam.apply(self.value, self.m, self.v, gradient));
         if let Some(kept) = &mut self.gradient {
             kept.copy_from_slice(gradient);
         }

@@ -57,7 +57,6 @@ impl<T: Real> FastForm<T> {
         let desk_size = block_size(widest.into_iter().fold(1, usize::max));
         let crew = Crew::new(nets.slope(), desk_size);
         let mut form = Self { nets, buffers: Buffers::new(sizes, settings.batch_size, explicit), crew };
-        form.crew.follow_settings();
         for side in 0..form.nets.intra.len() {
             form.see_reconstructions(side);
         }
@@ -123,13 +122,7 @@ impl<T: Real> FastForm<T> {
 
 /// `times` updates with the same batch are one: 0.9^k old + (1 - 0.9^k) batch. The layer's bias, which
 /// the norm takes away, is part of the mean.
-fn move_running<T: Real>(
-    running: &mut Running<T>,
-    layer: &Normed<T>,
-    batch: &[Statistics<T>],
-    n: usize,
-    times: i32,
-) {
+fn move_running<T: Real>(running: &mut Running<T>, layer: &Normed<T>, batch: &[Statistics<T>], n: usize, times: i32) {
     let kept = libm::pow(1.0 - MOMENTUM, f64::from(times));
     #[allow(clippy::cast_precision_loss)] // a batch is far smaller than 2^53
     let unbiased = T::of((1.0 - kept) * n as f64 / (n as f64 - 1.0));

@@ -4,7 +4,6 @@
 use super::{buffers::Crew, layers::Products, parameter::Rows};
 use crate::nn::{
     gemm::{SimdLevel, gemm_with},
-    pieces::for_each,
     real::Real,
     vector::{AdamStep, at_level, dot, set_scaled},
 };
@@ -12,6 +11,8 @@ use crate::nn::{
 /// Elements of a weight matrix that are stepped at a time: they, their moments and their gradient stay
 /// within a core's second-level cache.
 const BLOCK: usize = 32 * 1024;
+/// Rows of a gradient that the widest kernel makes at a time; other numbers leave it half-filled.
+const PANEL: usize = 6;
 
 /// Some rows of a weight matrix, and where their gradient comes from.
 #[derive(Debug)]
@@ -47,7 +48,8 @@ pub(super) fn block_size(columns: usize) -> usize {
 }
 
 fn rows_of_block(columns: usize) -> usize {
-    (BLOCK / columns).max(1)
+    let rows = (BLOCK / columns).max(1);
+    if rows > PANEL { rows / PANEL * PANEL } else { rows }
 }
 
 /// The blocks of a matrix whose gradient is a sum of products.
@@ -80,12 +82,12 @@ pub(super) fn run<'a, T: Real + 'a>(
     updates: impl Iterator<Item = Update<'a, T>> + Send,
 ) {
     let level = crew.level;
-    for_each(updates, &mut crew.desks, |mut update, scratch| {
+    crew.workers.for_each(updates, |mut update, scratch| {
         let gradient = &mut scratch[..update.rows.value.len()];
         update.source.write(level, &update.rows, gradient);
         update.rows.apply(level, adam, gradient);
         if let Source::Judged(judged) = update.source {
-            at_level(level, || {
+            at_level!(level, {
                 for (seen, row) in judged.seen.iter_mut().zip(update.rows.value.chunks_exact(update.rows.columns)) {
                     *seen = dot(row, judged.judge);
                 }
@@ -102,7 +104,7 @@ impl<T: Real> Source<'_, T> {
                     gemm_with(level, 1, gradient, index > 0, T::one(), x.row_range(rows.range()), *g);
                 }
             }
-            Self::Judged(judged) => at_level(level, || {
+            Self::Judged(judged) => at_level!(level, {
                 let inputs = judged.input.chunks_exact(judged.of_logits.len());
                 for (row, input) in gradient.chunks_exact_mut(rows.columns).zip(inputs) {
                     set_scaled(row, dot(input, judged.of_logits), judged.judge);

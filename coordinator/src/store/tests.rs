@@ -1,0 +1,78 @@
+//! Queries with limits, on a freshly migrated file.
+
+use experiment_spec::ids::StepId;
+use sqlx::{SqliteConnection, SqlitePool};
+use tempfile::TempDir;
+
+use super::{
+    database,
+    logs::{self, LogRow, MAX_LINES},
+    metrics,
+};
+
+/// A store with one step, number 1.
+async fn store() -> (TempDir, SqliteConnection, SqlitePool) {
+    let home = tempfile::tempdir().unwrap();
+    let (mut db, readers) = database::open(&home.path().join("orchestrator.db")).await.unwrap();
+    sqlx::query(
+        "INSERT INTO steps (kind, fingerprint, nonce, method, data_set, seed, spec_json, resources_json, state, attempt,
+                            retries, retries_left, not_before_ms, order_submission, order_position, created_at_ms,
+                            changed_at_ms)
+         VALUES ('run', 'f', 0, 'm', 'd', 1, '{}', '{}', 'queued', 0, 0, 0, 0, 1, 0, 0, 0)",
+    )
+    .execute(&mut db)
+    .await
+    .unwrap();
+    (home, db, readers)
+}
+
+#[tokio::test]
+async fn every_setting_of_the_connection_is_the_one_asked_for() {
+    let (_home, mut db, readers) = store().await;
+    for (pragma, expected) in
+        [("PRAGMA synchronous", 2_i64), ("PRAGMA foreign_keys", 1), ("PRAGMA busy_timeout", 10_000)]
+    {
+        let found: i64 = sqlx::query_scalar(pragma).fetch_one(&mut db).await.unwrap();
+        assert_eq!(found, expected, "{pragma}");
+    }
+    let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut db).await.unwrap();
+    assert_eq!(journal, "wal");
+    assert!(sqlx::query("DELETE FROM steps").execute(&readers).await.is_err(), "readers cannot write");
+}
+
+#[tokio::test]
+async fn the_last_lines_of_a_log_are_kept() {
+    let (_home, mut db, readers) = store().await;
+    let step = StepId(1);
+    let line = |text: String| LogRow { position: 0, at_ms: 0, attempt: 1, stream: "stdout".to_owned(), text };
+    sqlx::query("BEGIN").execute(&mut db).await.unwrap();
+    for number in 1..=MAX_LINES + 2 {
+        logs::append(&mut db, step, &line(number.to_string())).await.unwrap();
+    }
+    sqlx::query("COMMIT").execute(&mut db).await.unwrap();
+    let first = logs::page(&readers, step, 0).await.unwrap();
+    assert_eq!((first[0].position, first[0].text.as_str()), (3, "3"));
+    let last = logs::page(&readers, step, (MAX_LINES + 1).unsigned_abs()).await.unwrap();
+    assert_eq!(last.iter().map(|line| line.position).collect::<Vec<_>>(), [MAX_LINES + 2]);
+    assert!(logs::page(&readers, step, u64::MAX).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_full_page_of_metrics_ends_between_iterations() {
+    let (_home, mut db, readers) = store().await;
+    let step = StepId(1);
+    for iteration in 1..=3 {
+        for name in ["a", "b"] {
+            metrics::put(&mut db, step, name, iteration, 0.5).await.unwrap();
+        }
+    }
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = metrics::list(&readers, step, None, after, 3).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.iteration.unsigned_abs());
+        found.extend(page.into_iter().map(|point| (point.iteration, point.name)));
+    }
+    let expected = [1, 2, 3].into_iter().flat_map(|i| ["a", "b"].map(|name| (i, name.to_owned())));
+    assert_eq!(found, expected.collect::<Vec<_>>());
+}

@@ -1,0 +1,95 @@
+//! Content by hash over the wire.
+
+use experiment_spec::ids::ContentHash;
+use orchestrator_proto::{
+    CHUNK_BYTES,
+    v1::{Chunk, GetRequest, HasRequest},
+};
+use tonic::Code;
+
+use crate::support::{Server, start};
+
+/// Content of two chunks and a bit.
+fn content() -> Vec<u8> {
+    (0..2 * CHUNK_BYTES + 3).map(|index| u8::try_from(index % 251).unwrap()).collect()
+}
+
+fn chunks(hash: &str, data: &[u8], total: usize) -> Vec<Chunk> {
+    data.chunks(CHUNK_BYTES)
+        .scan(0, |offset, part| {
+            let chunk =
+                Chunk { hash: hash.to_owned(), bytes_total: total as u64, offset: *offset, data: part.to_vec() };
+            *offset += part.len() as u64;
+            Some(chunk)
+        })
+        .collect()
+}
+
+async fn put(server: &mut Server, chunks: Vec<Chunk>) -> Result<bool, tonic::Status> {
+    let response = server.blobs.put(tokio_stream::iter(chunks)).await;
+    response.map(|response| response.into_inner().already_present)
+}
+
+async fn get(server: &mut Server, hash: &str, offset: u64) -> Result<Vec<u8>, tonic::Status> {
+    let mut stream = server.blobs.get(GetRequest { hash: hash.to_owned(), offset }).await?.into_inner();
+    let mut data = Vec::new();
+    while let Some(chunk) = stream.message().await? {
+        assert_eq!(chunk.offset, offset + data.len() as u64);
+        assert!(chunk.data.len() <= CHUNK_BYTES);
+        data.extend(chunk.data);
+    }
+    Ok(data)
+}
+
+#[tokio::test]
+async fn content_goes_in_and_comes_out_from_any_offset() {
+    let home = tempfile::tempdir().unwrap();
+    let mut server = start(home.path()).await;
+    let data = content();
+    let hash = ContentHash::of(&data).to_string();
+    let absent = ContentHash::of(b"absent").to_string();
+    assert!(!put(&mut server, chunks(&hash, &data, data.len())).await.unwrap());
+    assert!(put(&mut server, chunks(&hash, &data, data.len())).await.unwrap(), "it is there already");
+    let asked = HasRequest { hashes: vec![hash.clone(), absent.clone()] };
+    assert_eq!(server.blobs.has(asked).await.unwrap().into_inner().present, [true, false]);
+    assert!(get(&mut server, &hash, 0).await.unwrap() == data);
+    let from = CHUNK_BYTES as u64 + 7;
+    assert!(get(&mut server, &hash, from).await.unwrap() == data[CHUNK_BYTES + 7..]);
+    assert!(get(&mut server, &hash, data.len() as u64).await.unwrap().is_empty());
+    assert_eq!(get(&mut server, &hash, data.len() as u64 + 1).await.unwrap_err().code(), Code::OutOfRange);
+    assert_eq!(get(&mut server, &absent, 0).await.unwrap_err().code(), Code::NotFound);
+
+    let empty = ContentHash::of(b"").to_string();
+    let chunk = Chunk { hash: empty.clone(), ..Default::default() };
+    assert!(!put(&mut server, vec![chunk]).await.unwrap());
+    assert!(get(&mut server, &empty, 0).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn content_that_is_not_what_it_says_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let mut server = start(home.path()).await;
+    let data = content();
+    let hash = ContentHash::of(&data).to_string();
+    let mut damaged = data.clone();
+    damaged[5] ^= 1;
+    let told = |status: tonic::Status| status.message().to_owned();
+    let refused = put(&mut server, chunks(&hash, &damaged, data.len())).await.unwrap_err();
+    assert_eq!(refused.code(), Code::DataLoss);
+    let short = put(&mut server, chunks(&hash, &data[..9], data.len())).await.unwrap_err();
+    assert_eq!(told(short), format!("content ends after 9 of {} bytes", data.len()));
+    let long = put(&mut server, chunks(&hash, &data, 9)).await.unwrap_err();
+    assert_eq!(told(long), "more than the 9 bytes that the first chunk names");
+    let mut gap = chunks(&hash, &data, data.len());
+    gap.remove(1);
+    let gap = put(&mut server, gap).await.unwrap_err();
+    assert_eq!(told(gap), format!("offset: expected {CHUNK_BYTES}, found {}", 2 * CHUNK_BYTES));
+    let none = put(&mut server, Vec::new()).await.unwrap_err();
+    assert_eq!(told(none), "the first chunk is missing: it names the hash and the size");
+    let path = put(&mut server, chunks("../../etc/passwd", &data, data.len())).await.unwrap_err();
+    assert!(told(path).starts_with("hash: expected a content hash"));
+    let huge = put(&mut server, chunks(&hash, &data, usize::MAX)).await.unwrap_err();
+    assert!(told(huge).contains("at most"));
+    let asked = HasRequest { hashes: vec![hash] };
+    assert_eq!(server.blobs.has(asked).await.unwrap().into_inner().present, [false]);
+}

@@ -1,0 +1,174 @@
+//! Reports that come twice or too late, workers that vanish, coordinators that are killed.
+
+use std::time::Duration;
+
+use orchestrator_proto::v1::Held;
+
+use crate::support::{Worker, YAML, extracted, failed, impatient, scored, start, start_with};
+
+const ONE_RUN: &str = "name: one\ndatasets: [points]\nseeds: 1\nmethods: [linear]\n";
+
+/// A server whose worker has done the extraction (1) and is at work on the run (2).
+async fn at_work(home: &std::path::Path) -> (crate::support::Server, Worker) {
+    let mut server = start(home).await;
+    server.submit(ONE_RUN).await;
+    let mut worker = Worker::join(&mut server, "one", 1).await;
+    worker.poll(&mut server).await;
+    worker.started(1, 1, 0);
+    worker.succeed(1, 1, extracted());
+    assert_eq!(worker.poll(&mut server).await.assignments[0].step_id, 2);
+    worker.started(2, 1, 0);
+    worker.poll(&mut server).await;
+    (server, worker)
+}
+
+#[tokio::test]
+async fn a_report_that_comes_twice_counts_once() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut server, mut worker) = at_work(home.path()).await;
+    worker.succeed(2, 1, scored(0.5));
+    let request = worker.request();
+    let first = server.fleet.poll(request.clone()).await.unwrap().into_inner();
+    let history = server.history(2).await;
+    let second = server.fleet.poll(request).await.unwrap().into_inner();
+    assert_eq!((first.acknowledged, second.acknowledged), (worker.sequence, worker.sequence));
+    assert_eq!(server.history(2).await, history, "nothing happened the second time");
+    assert_eq!(server.states().await, ["succeeded"; 2]);
+}
+
+#[tokio::test]
+async fn reports_of_an_older_attempt_are_set_aside_and_said_so() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut server, mut worker) = at_work(home.path()).await;
+    worker.held.clear();
+    let again = worker.poll(&mut server).await.assignments;
+    assert_eq!((again[0].step_id, again[0].attempt), (2, 2));
+    worker.report(2, 1, scored(0.9));
+    worker.poll(&mut server).await;
+    assert!(worker.outbox.is_empty(), "it is acknowledged all the same");
+    assert_eq!(server.states().await, ["succeeded", "assigned"]);
+    worker.succeed(2, 2, scored(0.25));
+    worker.poll(&mut server).await;
+    assert_eq!(server.steps().await[1].bi_modal_average, Some(0.25));
+    let history = server.history(2).await;
+    assert!(history.iter().any(|line| line == "queued again: worker one started again without it"), "{history:?}");
+    assert!(history.iter().any(|line| line == "a late report (result) of attempt 1 was set aside"), "{history:?}");
+}
+
+#[tokio::test]
+async fn the_runs_of_a_silent_worker_go_to_another_one() {
+    let home = tempfile::tempdir().unwrap();
+    let mut server = start_with(impatient(home.path())).await;
+    server.submit(ONE_RUN).await;
+    let mut silent = Worker::join(&mut server, "silent", 1).await;
+    silent.poll(&mut server).await;
+    silent.started(1, 1, 0);
+    silent.poll(&mut server).await;
+    let mut other = Worker::join(&mut server, "other", 1).await;
+    let mut done = 0;
+    for _ in 0..100 {
+        done += other.work(&mut server).await;
+        if done == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(server.states().await, ["succeeded"; 2]);
+    let shown = server.show(1).await;
+    let told: Vec<_> = shown.attempts.iter().map(|a| (a.number, a.worker.as_str(), a.outcome.as_str())).collect();
+    assert_eq!(told, [(1, "silent", "lost"), (2, "other", "succeeded")]);
+
+    silent.succeed(1, 1, extracted());
+    let answer = silent.poll(&mut server).await;
+    assert!(answer.register_again && !silent.outbox.is_empty(), "nothing of a lost worker is taken");
+    silent.held = vec![Held { step_id: 1, attempt: 1 }];
+    let registered = silent.register(&mut server).await;
+    assert_eq!(registered.drop, silent.held);
+}
+
+#[tokio::test]
+async fn a_killed_coordinator_takes_up_attempts_where_they_are() {
+    let home = tempfile::tempdir().unwrap();
+    let (server, mut worker) = at_work(home.path()).await;
+    worker.report(2, 1, crate::support::metric(1, 0.5));
+    server.kill(home.path()).await;
+
+    let mut server = start(home.path()).await;
+    assert_eq!(server.states().await, ["succeeded", "running"]);
+    let answer = worker.poll(&mut server).await;
+    assert!(!answer.register_again && answer.stop.is_empty());
+    worker.succeed(2, 1, scored(0.5));
+    worker.poll(&mut server).await;
+    assert_eq!(server.states().await, ["succeeded"; 2]);
+    assert_eq!(server.show(2).await.attempts.len(), 1, "the same attempt");
+    assert_eq!(server.metrics(2).await, [(1, 0.5)]);
+}
+
+#[tokio::test]
+async fn workers_have_the_whole_timeout_after_a_restart_and_no_longer() {
+    let home = tempfile::tempdir().unwrap();
+    let (server, _worker) = at_work(home.path()).await;
+    server.shutdown().await;
+    let mut server = start_with(impatient(home.path())).await;
+    assert_eq!(server.states().await[1], "running");
+    for _ in 0..100 {
+        if server.states().await[1] == "queued" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the run is still with a worker that was never heard of again");
+}
+
+#[tokio::test]
+async fn a_worker_that_starts_again_without_its_attempt_gets_a_new_one() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut server, _gone) = at_work(home.path()).await;
+    let mut worker = Worker::join(&mut server, "one", 1).await;
+    assert_eq!(worker.sequence, 3, "it goes on numbering where it was");
+    let given = worker.poll(&mut server).await.assignments;
+    assert_eq!((given[0].step_id, given[0].attempt), (2, 2));
+}
+
+#[tokio::test]
+async fn failures_are_tried_again_by_kind() {
+    let home = tempfile::tempdir().unwrap();
+    let mut server = start(home.path()).await;
+    server.submit(YAML).await;
+    let mut worker = Worker::join(&mut server, "one", 4).await;
+    worker.poll(&mut server).await;
+    worker.succeed(1, 1, extracted());
+    assert_eq!(worker.poll(&mut server).await.assignments.len(), 4);
+    for (step, kind) in [(2, "nan"), (3, "out-of-memory"), (4, "no-such-kind")] {
+        worker.started(step, 1, 0);
+        worker.succeed(step, 1, failed(kind));
+    }
+    worker.succeed(5, 1, crate::support::scored(f64::NAN));
+    worker.poll(&mut server).await;
+    let steps = server.steps().await;
+    let told: Vec<_> = steps[1..].iter().map(|s| (s.state.as_str(), s.failure_kind.as_str())).collect();
+    assert_eq!(told, [("failed", "nan"), ("queued", ""), ("queued", ""), ("failed", "data")]);
+    assert_eq!(steps[1].failure, "it was nan");
+    assert!(steps[4].failure.starts_with("its result cannot be taken"), "{}", steps[4].failure);
+    let history = server.history(3).await;
+    let last = history.last().unwrap();
+    assert_eq!(last, "attempt 1 failed (out-of-memory): it was out-of-memory; again after 2 s, 2 retries left");
+    assert!(server.history(4).await.last().unwrap().contains("unknown kind of failure `no-such-kind`"));
+}
+
+#[tokio::test]
+async fn an_extraction_without_features_fails_its_runs() {
+    let home = tempfile::tempdir().unwrap();
+    let mut server = start(home.path()).await;
+    server.submit(ONE_RUN).await;
+    let mut worker = Worker::join(&mut server, "one", 1).await;
+    worker.poll(&mut server).await;
+    worker.succeed(1, 1, scored(0.5));
+    worker.poll(&mut server).await;
+    let record = server.records("one").await.remove(0);
+    assert_eq!((record.state.as_str(), record.scores_json.as_str()), ("failed", ""));
+    assert_eq!(
+        record.failure,
+        "its features could not be made: extraction 1 failed: its result cannot be taken: it left no features"
+    );
+}
