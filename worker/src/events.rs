@@ -66,7 +66,9 @@ pub(crate) fn wire(event: Event) -> AttemptEvent {
 }
 
 pub(crate) fn failed(kind: FailureKind, message: impl Into<String>) -> Event {
-    Event::Failed(Failed { failure_kind: kind.name().into(), message: message.into() })
+    let mut message: String = message.into();
+    message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
+    Event::Failed(Failed { failure_kind: kind.name().into(), message })
 }
 
 pub(crate) fn released(iteration: u64, reason: impl Into<String>) -> Event {
@@ -79,6 +81,9 @@ pub(crate) const WORKER: &str = "worker";
 pub(crate) const ATTEMPT: &str = "attempt";
 /// Stream of lines that an attempt's process prints to its standard error.
 pub(crate) const STDERR: &str = "stderr";
+
+/// Longest explanation of a failure in bytes; what is longer is cut.
+const MESSAGE_BYTES: usize = 8 << 10;
 
 /// Longest log line in bytes; what is longer is cut.
 pub(crate) const LINE_BYTES: usize = 4096;

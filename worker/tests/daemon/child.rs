@@ -69,11 +69,10 @@ fn a_closed_pipe_alone_ends_an_attempt() {
 
 /// The argument `parent`: starts an attempt on its own standard input, names it, and waits.
 pub(crate) fn parent_process() -> ExitCode {
-    let child = attempt().process_group(0).stdin(Stdio::inherit()).stdout(Stdio::null()).spawn().unwrap();
+    let mut child = attempt().process_group(0).stdin(Stdio::inherit()).stdout(Stdio::null()).spawn().unwrap();
     println!("{}", child.id());
-    loop {
-        thread::sleep(Duration::from_secs(60));
-    }
+    let _ = child.wait();
+    ExitCode::FAILURE
 }
 
 fn the_death_of_the_parent_alone_ends_an_attempt() {

@@ -21,6 +21,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_stop_ends_the_process_and_frees_the_slot", a_stop_ends_the_process_and_frees_the_slot),
     ("a_shutdown_keeps_a_checkpoint_and_releases", a_shutdown_keeps_a_checkpoint_and_releases),
     ("a_flood_of_lines_is_bounded", a_flood_of_lines_is_bounded),
+    ("nothing_is_left_of_an_attempt", nothing_is_left_of_an_attempt),
     ("what_does_not_fit_is_given_back", what_does_not_fit_is_given_back),
     ("features_are_fetched_verified_and_mended", features_are_fetched_verified_and_mended),
     ("a_refusal_ends_the_daemon", a_refusal_ends_the_daemon),
@@ -189,6 +190,15 @@ fn a_flood_of_lines_is_bounded() {
     let log = fixture.coordinator.state().log(1, 1);
     assert!((400..2000).contains(&log.len()), "{} lines", log.len());
     assert!(log.iter().any(|line| line.ends_with("lines left out)")));
+    fixture.end(daemon).unwrap();
+}
+
+fn nothing_is_left_of_an_attempt() {
+    let (fixture, daemon) = Fixture::at_work();
+    fixture.coordinator.assign(1, 1, &step("offspring", 10));
+    assert_eq!(scores(&fixture.coordinator, 1, 1).to_bits(), state_after(10).to_bits());
+    let offspring = fixture.coordinator.state().log(1, 1)[0].parse().unwrap();
+    assert!(!is_alive(offspring), "what an attempt has started ends with it");
     fixture.end(daemon).unwrap();
 }
 

@@ -164,7 +164,7 @@ fn a_kill_around_a_checkpoint_costs_no_bits_and_no_points() {
         daemon.kill();
         match last_word {
             Event::Failed(failed) if !place.is_empty() => {
-                assert!(failed.message.contains(place.split(':').next().unwrap()))
+                assert!(failed.message.contains(place.split(':').next().unwrap()));
             }
             Event::Succeeded(succeeded) if place.is_empty() => {
                 assert_eq!(succeeded.scores_json.parse::<f64>().unwrap().to_bits(), state_after(150).to_bits());

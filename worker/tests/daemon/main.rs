@@ -17,11 +17,18 @@ use std::{
     time::Instant,
 };
 
+/// Whether the parent runs this program too: then the argument says what to be, else which tests to run.
+fn was_started_by_itself() -> bool {
+    let parent = rustix::process::getppid().map_or(0, |parent| parent.as_raw_nonzero().get());
+    let program = std::fs::read_link(format!("/proc/{parent}/exe"));
+    program.is_ok_and(|program| std::env::current_exe().is_ok_and(|own| own == program))
+}
+
 type Test = (&'static str, fn());
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.first().map(String::as_str) {
+    match arguments.first().filter(|_| was_started_by_itself()).map(String::as_str) {
         Some("attempt") => return orchestrator_worker::attempt_with(&steps::Steps),
         Some("daemon") => return worker::daemon_process(&arguments[1..]),
         Some("parent") => return child::parent_process(),
@@ -29,7 +36,9 @@ fn main() -> ExitCode {
     }
     let tests: Vec<Test> = [endings::TESTS, faults::TESTS, child::TESTS].concat();
     if arguments.iter().any(|argument| argument == "--list") {
-        tests.iter().for_each(|(name, _)| println!("{name}: test"));
+        for (name, _) in &tests {
+            println!("{name}: test");
+        }
         return ExitCode::SUCCESS;
     }
     let wanted: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();

@@ -37,6 +37,7 @@ pub(crate) fn state_after(iterations: u64) -> f64 {
     (1..=iterations).fold(1.0, advance)
 }
 
+#[allow(clippy::cast_precision_loss)] // iterations of a test
 fn advance(state: f64, iteration: u64) -> f64 {
     (state * 1.37 + iteration as f64).sin() + state * 0.25
 }
@@ -48,12 +49,16 @@ impl Compute for Steps {
         let StepSpec::Run(spec) = &start.spec else { return Err(Error::User("runs only".into())) };
         match spec.method.as_str() {
             "hang" => loop {
-                thread::sleep(Duration::from_secs(60));
+                thread::sleep(Duration::from_mins(1));
             },
             "nan" => return Err(Error::Nan { what: "loss of the discriminator".into(), iteration: 7 }),
             "panic" => panic!("a broken invariant"),
             "exit" => std::process::exit(3),
             "chatter" => println!("a library prints to standard output"),
+            "offspring" => {
+                let offspring = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+                observer.log(&offspring.id().to_string());
+            }
             "flood" => {
                 for line in 0..200_000 {
                     eprintln!("line {line} {}", "x".repeat(100));
