@@ -21,6 +21,8 @@ use crate::backoff::Backoff;
 
 /// A transfer that gets nothing for so long is given up and begun again.
 const SILENCE: Duration = Duration::from_secs(30);
+/// An upload slower than this is given up and begun again.
+const SLOWEST_BYTES_PER_SECOND: u64 = 100_000;
 /// How often a transfer that the coordinator refuses is tried.
 const TRIES: u32 = 5;
 
@@ -60,8 +62,11 @@ impl Cache {
 
     /// Path of content that is whole; fetched if it is not here. `bytes` is its size, 0 = not known.
     pub(crate) async fn ensure(&self, hash: &ContentHash, bytes: u64) -> Result<PathBuf, CacheError> {
-        let _one = self.transfer.lock().await;
         let path = self.blobs.path(hash);
+        if self.is_whole(hash).await? {
+            return Ok(path);
+        }
+        let _one = self.transfer.lock().await;
         let mut backoff = Backoff::new();
         let mut tries = 0;
         loop {
@@ -151,21 +156,25 @@ impl Cache {
             let hash: ContentHash = artifact.hash.parse().map_err(|_| damaged())?;
             let refused = |status: tonic::Status| CacheError::Refused { hash, status: Box::new(status) };
             let mut client = self.client.clone();
-            let asked = client.has(HasRequest { hashes: vec![hash.to_string()] }).await.map_err(refused)?;
+            let late = |_| refused(tonic::Status::deadline_exceeded("the coordinator does not answer"));
+            let asked = client.has(HasRequest { hashes: vec![hash.to_string()] });
+            let asked = tokio::time::timeout(SILENCE, asked).await.map_err(late)?.map_err(refused)?;
             if asked.into_inner().present.first() == Some(&true) {
                 continue;
             }
             if !self.is_whole(&hash).await? {
                 return Err(CacheError::Damaged(self.blobs.path(&hash)));
             }
-            client.put(chunks_of(self.blobs.path(&hash), &hash)).await.map_err(refused)?;
+            let patience = SILENCE + Duration::from_secs(artifact.bytes / SLOWEST_BYTES_PER_SECOND);
+            let put = client.put(chunks_of(self.blobs.path(&hash), &hash));
+            tokio::time::timeout(patience, put).await.map_err(late)?.map_err(refused)?;
         }
         Ok(())
     }
 }
 
 /// Whether the coordinator could not be reached, rather than refused something.
-pub(crate) fn is_away(status: &tonic::Status) -> bool {
+fn is_away(status: &tonic::Status) -> bool {
     use tonic::Code::{Aborted, Cancelled, DeadlineExceeded, Unavailable, Unknown};
     matches!(status.code(), Unavailable | DeadlineExceeded | Cancelled | Unknown | Aborted)
 }

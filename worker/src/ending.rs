@@ -60,7 +60,9 @@ mod tests {
 
     fn named(wait_status: i32, killed_for_memory: bool, lines: &[&str]) -> (String, String) {
         let mut tail = Tail::default();
-        lines.iter().for_each(|line| tail.push(line));
+        for line in lines {
+            tail.push(line);
+        }
         match of_process(&Ok(ExitStatus::from_raw(wait_status)), killed_for_memory, &tail) {
             Event::Failed(failed) => (failed.failure_kind, failed.message),
             other => panic!("{other:?}"),

@@ -9,7 +9,7 @@ use experiment_spec::{
     ids::{AttemptNumber, StepId},
     run::FailureKind,
 };
-use orchestrator_proto::v1::{Assignment, AttemptEvent, Failed, Held, LogLine, Released, attempt_event::Event};
+use orchestrator_proto::v1::{Assignment, AttemptEvent, Failed, Held, LogLine, Released, Report, attempt_event::Event};
 
 /// One attempt of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,12 +56,19 @@ pub(crate) fn is_terminal(event: &Event) -> bool {
     matches!(event, Event::Succeeded(_) | Event::Failed(_) | Event::Released(_))
 }
 
+/// Whether a report brings scores or features.
+pub(crate) fn is_score(report: &Report) -> bool {
+    matches!(report.event.as_ref().and_then(|event| event.event.as_ref()), Some(Event::Succeeded(_)))
+}
+
 pub(crate) fn wire(event: Event) -> AttemptEvent {
     AttemptEvent { event: Some(event) }
 }
 
 pub(crate) fn failed(kind: FailureKind, message: impl Into<String>) -> Event {
-    Event::Failed(Failed { failure_kind: kind.name().into(), message: message.into() })
+    let mut message: String = message.into();
+    message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
+    Event::Failed(Failed { failure_kind: kind.name().into(), message })
 }
 
 pub(crate) fn released(iteration: u64, reason: impl Into<String>) -> Event {
@@ -74,6 +81,9 @@ pub(crate) const WORKER: &str = "worker";
 pub(crate) const ATTEMPT: &str = "attempt";
 /// Stream of lines that an attempt's process prints to its standard error.
 pub(crate) const STDERR: &str = "stderr";
+
+/// Longest explanation of a failure in bytes; what is longer is cut.
+const MESSAGE_BYTES: usize = 8 << 10;
 
 /// Longest log line in bytes; what is longer is cut.
 pub(crate) const LINE_BYTES: usize = 4096;

@@ -11,7 +11,7 @@
 //! | `score-before-report` | attempt | scores and artifacts are there, nothing is on the pipe |
 //! | `score-before-outbox` | daemon | the scores have been read from the pipe, the outbox lacks them |
 //! | `outbox-before-send` | daemon | the scores are in the outbox, the coordinator has not been told |
-//! | `outbox-before-ack` | daemon | the coordinator has answered, the answer was not yet read |
+//! | `outbox-before-ack` | daemon | the coordinator has acknowledged the scores, the outbox still has them |
 
 use std::sync::{
     OnceLock,

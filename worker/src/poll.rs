@@ -147,6 +147,7 @@ impl Poll {
         });
         let Batch { reports, is_full } = batch;
         let sent = reports.last().map(|report| report.sequence);
+        let scored = reports.iter().any(events::is_score);
         let request = PollRequest {
             worker_id: self.worker_id,
             reports,
@@ -159,7 +160,7 @@ impl Poll {
             Ok(response) => response,
             Err(status) => return Ok(Answer::Away(status)),
         };
-        if sent.is_some() {
+        if scored {
             fail_point::passes("outbox-before-ack");
         }
         if response.register_again {

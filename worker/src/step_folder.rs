@@ -86,7 +86,7 @@ mod tests {
     fn a_folder_stays_for_the_next_attempt_until_it_is_removed_or_old() {
         let root = tempfile::tempdir().unwrap();
         let open = |keep| StepFolders::open(root.path().join("steps"), keep).unwrap();
-        let folders = open(Duration::from_secs(3600));
+        let folders = open(Duration::from_hours(1));
         let (one, two) = (ContentHash::of(b"one"), ContentHash::of(b"two"));
         let first = folders.enter(&one, AttemptKey::new(1, 1)).unwrap();
         fs::write(first.join(CHECKPOINT), "weights").unwrap();
@@ -96,7 +96,7 @@ mod tests {
         assert!(first.join(CHECKPOINT).exists(), "a later attempt works here");
         folders.remove(AttemptKey::new(1, 2)).unwrap();
         assert!(!first.exists() && other.exists());
-        open(Duration::from_secs(3600));
+        open(Duration::from_hours(1));
         assert!(other.exists());
         std::thread::sleep(Duration::from_millis(20));
         open(Duration::from_millis(10));

@@ -24,7 +24,16 @@ impl Checkpoint {
     /// # Errors
     /// As [`write_tensors`].
     pub fn save(&self, path: &Path) -> Result<()> {
+        self.save_with(path, &BTreeMap::new())
+    }
+
+    /// [`Checkpoint::save`] with facts of the keeper's own beside those of the method.
+    ///
+    /// # Errors
+    /// As [`write_tensors`].
+    pub fn save_with(&self, path: &Path, more: &BTreeMap<String, String>) -> Result<()> {
         let mut facts = self.facts.clone();
+        facts.extend(more.clone());
         facts.insert(ITERATION.into(), self.iteration.to_string());
         write_tensors(path, &self.tensors, &facts)
     }

@@ -1,6 +1,7 @@
 //! Tells the daemon what a computation does, at a bounded rate, and keeps its checkpoints.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::PathBuf,
     sync::atomic::Ordering,
@@ -26,6 +27,8 @@ const METRIC_POINTS: usize = 500;
 const RATE: Duration = Duration::from_secs(5);
 /// Fact of a checkpoint that holds the metric points since the one before: they may be in no outbox yet.
 const POINTS_FACT: &str = "worker.metrics";
+/// Most points that a checkpoint holds; older ones were said long ago.
+const MOST_POINTS: usize = 20_000;
 /// Iterations that a computation which keeps no checkpoints may go on after it was told to stop.
 const ITERATIONS_TO_STOP: u64 = 2;
 
@@ -175,6 +178,9 @@ impl Observer for AttemptObserver<'_> {
     fn iteration(&mut self, iteration: u64, iterations: u64, loss: f64, metrics: &[(&str, f64)]) -> Result<()> {
         for &(name, value) in metrics {
             let point = MetricPoint { name: name.into(), iteration, value };
+            if self.points_since_checkpoint.len() == MOST_POINTS {
+                self.points_since_checkpoint.drain(..MOST_POINTS / 2);
+            }
             self.points_since_checkpoint.push(point.clone());
             self.points.push(point);
         }
@@ -209,11 +215,9 @@ impl Observer for AttemptObserver<'_> {
         fail_point::passes("checkpoint-before-write");
         let points: Vec<(&str, u64, f64)> =
             self.points_since_checkpoint.iter().map(|p| (p.name.as_str(), p.iteration, p.value)).collect();
-        let mut kept = checkpoint.clone();
         // JSON has no word for NaN: a run with one is about to fail, its points are read back as none.
         let points = serde_json::to_string(&points).map_err(|e| Error::Data(e.to_string()))?;
-        kept.facts.insert(POINTS_FACT.into(), points);
-        kept.save(&self.path)?;
+        checkpoint.save_with(&self.path, &BTreeMap::from([(POINTS_FACT.to_owned(), points)]))?;
         fail_point::passes("checkpoint-written");
         self.points_since_checkpoint.clear();
         self.checkpoint_iteration = checkpoint.iteration;

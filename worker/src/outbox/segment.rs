@@ -163,7 +163,8 @@ mod tests {
             assert_eq!(found(&content), rest, "byte {at}");
             let last = hit == records.len() - 1;
             assert_eq!(content.damaged, usize::from(!last), "byte {at}");
-            assert_eq!(content.end as usize, if last { ends[hit] } else { bytes.len() }, "byte {at}");
+            let end = if last { ends[hit] } else { bytes.len() };
+            assert_eq!(content.end, end as u64, "byte {at}");
         }
     }
 }

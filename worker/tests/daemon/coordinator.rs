@@ -1,0 +1,266 @@
+//! The coordinator as the tests play it: keeps what it is told, gives what it is told to give.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use experiment_spec::{ids::ContentHash, run::StepSpec};
+use orchestrator_proto::{
+    PROTOCOL_VERSION,
+    v1::{
+        Artifact, Assignment, Chunk, GetRequest, HasRequest, HasResponse, Held, PollRequest, PollResponse, PutResponse,
+        RegisterRequest, RegisterResponse, Report,
+        attempt_event::Event,
+        blobs_server::{Blobs, BlobsServer},
+        fleet_server::{Fleet, FleetServer},
+    },
+};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// How long anything may take here: the machine may be busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the coordinator knows and is about to say.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) away: bool,
+    pub(crate) refuse: String,
+    /// Takes reports without acknowledging them.
+    pub(crate) deaf: bool,
+    pub(crate) register_again: bool,
+    pub(crate) assignments: VecDeque<Assignment>,
+    pub(crate) stop: Vec<Held>,
+    pub(crate) acknowledged: u64,
+    /// Each report once, in the order it first came.
+    pub(crate) reports: Vec<Report>,
+    /// Sequence numbers in the order they came, repetitions included.
+    pub(crate) sequences: Vec<u64>,
+    pub(crate) registrations: Vec<RegisterRequest>,
+    pub(crate) last_poll: PollRequest,
+    pub(crate) polls: u64,
+    pub(crate) blobs: BTreeMap<String, Vec<u8>>,
+    /// Number of reports that were there when content came.
+    pub(crate) puts: Vec<usize>,
+    pub(crate) gets: Vec<String>,
+}
+
+/// A running server; ends with its runtime.
+#[derive(Clone, Debug)]
+pub(crate) struct Coordinator {
+    state: Arc<Mutex<State>>,
+    pub(crate) url: String,
+}
+
+impl Coordinator {
+    /// Serves on a port of the system's choice.
+    pub(crate) fn start(runtime: &tokio::runtime::Runtime) -> Self {
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let coordinator = Self { state: Arc::default(), url };
+        let server = tonic::transport::Server::builder()
+            .add_service(FleetServer::new(coordinator.clone()))
+            .add_service(BlobsServer::new(coordinator.clone()))
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        runtime.spawn(server);
+        coordinator
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a step of two cores at the next poll.
+    pub(crate) fn assign(&self, step_id: i64, attempt: u32, spec: &StepSpec) {
+        self.assign_with(step_id, attempt, spec, |_| {});
+    }
+
+    pub(crate) fn assign_with(
+        &self,
+        step_id: i64,
+        attempt: u32,
+        spec: &StepSpec,
+        change: impl FnOnce(&mut Assignment),
+    ) {
+        let mut assignment = Assignment {
+            step_id,
+            attempt,
+            spec_json: spec.canonical_json(),
+            fingerprint: spec.fingerprint().to_string(),
+            cpus: 1,
+            gpu_index: -1,
+            ..Assignment::default()
+        };
+        change(&mut assignment);
+        self.state().assignments.push_back(assignment);
+    }
+
+    /// Waits until there is something to see.
+    pub(crate) fn wait<T>(&self, what: &str, see: impl Fn(&State) -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            if let Some(seen) = see(&self.state()) {
+                return seen;
+            }
+            assert!(start.elapsed() < PATIENCE, "no {what} after {PATIENCE:?}: {:#?}", self.state());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The last word of an attempt.
+    pub(crate) fn last_word(&self, step_id: i64, attempt: u32) -> Event {
+        self.wait("last word", |state| state.events(step_id, attempt).find(|event| is_last(event)).cloned())
+    }
+
+    /// Process id of an attempt, once it has started.
+    pub(crate) fn process_of(&self, step_id: i64, attempt: u32) -> u32 {
+        self.wait("start", |state| {
+            state.events(step_id, attempt).find_map(|event| match event {
+                Event::Started(started) => Some(started.process_id),
+                _ => None,
+            })
+        })
+    }
+}
+
+pub(crate) fn is_last(event: &Event) -> bool {
+    matches!(event, Event::Succeeded(_) | Event::Failed(_) | Event::Released(_))
+}
+
+impl State {
+    pub(crate) fn events(&self, step_id: i64, attempt: u32) -> impl Iterator<Item = &Event> {
+        self.reports
+            .iter()
+            .filter(move |report| report.step_id == step_id && report.attempt == attempt)
+            .filter_map(|report| report.event.as_ref()?.event.as_ref())
+    }
+
+    /// Lines of the log of an attempt.
+    pub(crate) fn log(&self, step_id: i64, attempt: u32) -> Vec<String> {
+        self.events(step_id, attempt)
+            .filter_map(|event| match event {
+                Event::Log(line) => Some(line.text.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Metric points of a step by iteration; later ones replace earlier ones.
+    pub(crate) fn points(&self, step_id: i64) -> BTreeMap<u64, f64> {
+        let of_step = self.reports.iter().filter(|report| report.step_id == step_id);
+        of_step
+            .filter_map(|report| match report.event.as_ref()?.event.as_ref()? {
+                Event::Metrics(metrics) => Some(&metrics.points),
+                _ => None,
+            })
+            .flatten()
+            .map(|point| (point.iteration, point.value))
+            .collect()
+    }
+}
+
+#[tonic::async_trait]
+impl Fleet for Coordinator {
+    async fn register(&self, request: Request<RegisterRequest>) -> Result<Response<RegisterResponse>, Status> {
+        let mut state = self.state();
+        if state.away {
+            return Err(Status::unavailable("away"));
+        }
+        assert_eq!(request.get_ref().protocol_version, PROTOCOL_VERSION);
+        state.register_again = false;
+        state.registrations.push(request.into_inner());
+        Ok(Response::new(RegisterResponse {
+            worker_id: 7,
+            refused: state.refuse.clone(),
+            poll_interval_ms: 50,
+            acknowledged: state.acknowledged,
+            drop: Vec::new(),
+        }))
+    }
+
+    async fn poll(&self, request: Request<PollRequest>) -> Result<Response<PollResponse>, Status> {
+        let mut state = self.state();
+        state.polls += 1;
+        if state.away {
+            return Err(Status::unavailable("away"));
+        }
+        if state.register_again {
+            return Ok(Response::new(PollResponse { register_again: true, ..PollResponse::default() }));
+        }
+        let request = request.into_inner();
+        assert_eq!(request.worker_id, 7);
+        for report in &request.reports {
+            state.sequences.push(report.sequence);
+            if state.reports.iter().all(|known| known.sequence != report.sequence) {
+                state.reports.push(report.clone());
+            }
+        }
+        if let (false, Some(last)) = (state.deaf, request.reports.last()) {
+            state.acknowledged = state.acknowledged.max(last.sequence);
+        }
+        state.last_poll = request;
+        let assignments = state.assignments.drain(..).collect();
+        let stop = std::mem::take(&mut state.stop);
+        Ok(Response::new(PollResponse { acknowledged: state.acknowledged, assignments, stop, register_again: false }))
+    }
+}
+
+#[tonic::async_trait]
+impl Blobs for Coordinator {
+    type GetStream = tokio_stream::Iter<std::vec::IntoIter<Result<Chunk, Status>>>;
+
+    async fn has(&self, request: Request<HasRequest>) -> Result<Response<HasResponse>, Status> {
+        let state = self.state();
+        let present = request.into_inner().hashes.iter().map(|hash| state.blobs.contains_key(hash)).collect();
+        Ok(Response::new(HasResponse { present }))
+    }
+
+    async fn get(&self, request: Request<GetRequest>) -> Result<Response<Self::GetStream>, Status> {
+        let mut state = self.state();
+        let hash = request.into_inner().hash;
+        state.gets.push(hash.clone());
+        let content = state.blobs.get(&hash).ok_or_else(|| Status::not_found("no such content"))?;
+        let bytes_total = content.len() as u64;
+        let mut offset = 0;
+        let chunks: Vec<_> = content
+            .chunks(1000)
+            .map(|data| {
+                let chunk = Chunk { hash: hash.clone(), bytes_total, offset, data: data.to_vec() };
+                offset += data.len() as u64;
+                Ok(chunk)
+            })
+            .collect();
+        Ok(Response::new(tokio_stream::iter(chunks)))
+    }
+
+    async fn put(&self, request: Request<Streaming<Chunk>>) -> Result<Response<PutResponse>, Status> {
+        let mut chunks = request.into_inner();
+        let (mut hash, mut bytes_total, mut content) = (String::new(), 0, Vec::new());
+        while let Some(chunk) = chunks.message().await? {
+            if content.is_empty() {
+                (hash, bytes_total) = (chunk.hash, chunk.bytes_total);
+            }
+            assert_eq!(chunk.offset, content.len() as u64);
+            content.extend(chunk.data);
+        }
+        assert_eq!(bytes_total, content.len() as u64);
+        assert_eq!(hash, ContentHash::of(&content).to_string());
+        let mut state = self.state();
+        let reports = state.reports.iter().filter(|report| has_artifacts(report)).count();
+        state.puts.push(reports);
+        state.blobs.insert(hash, content);
+        Ok(Response::new(PutResponse { already_present: false }))
+    }
+}
+
+fn has_artifacts(report: &Report) -> bool {
+    matches!(report.event.as_ref().and_then(|event| event.event.as_ref()), Some(Event::Succeeded(s)) if !s.artifacts.is_empty())
+}
+
+/// An artifact as an assignment names it.
+pub(crate) fn artifact(name: &str, content: &[u8]) -> Artifact {
+    Artifact { name: name.into(), hash: ContentHash::of(content).to_string(), bytes: content.len() as u64 }
+}
