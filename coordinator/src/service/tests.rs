@@ -49,6 +49,7 @@ fn submission(seeds: std::ops::Range<u64>) -> Submit {
         data_set_version: "1".to_owned(),
         encoder: "identity".to_owned(),
         encoder_revision: 1,
+        epochs: 1,
         seed: 1,
     };
     let step = |spec: StepSpec, needs| NewStep {

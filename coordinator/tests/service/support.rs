@@ -52,6 +52,7 @@ pub(crate) fn catalog() -> Catalog {
             encoders: vec!["identity".to_owned()],
         }],
         encoders: vec![EncoderEntry {
+            default_epochs: 1,
             key: "identity".to_owned(),
             revision: 1,
             description: "Copies.".to_owned(),

@@ -127,6 +127,7 @@ pub(crate) fn record(label: &str, state: &str, map: Option<f64>) -> v1::Record {
         data_set_version: "1".to_owned(),
         encoder: "small-cnn".to_owned(),
         encoder_revision: 1,
+        epochs: 1,
         seed: 1,
     };
     let spec = RunSpec {

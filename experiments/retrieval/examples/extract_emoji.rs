@@ -67,7 +67,7 @@ fn main() -> Result<()> {
     let start = Instant::now();
     let facts = if let Some(&fold) = numbers.get(2) {
         let raw = within_train(&Emoji.load()?, fold);
-        SmallCnn.encode(&raw, EncodeContext { seed, observer: &mut Progress, resume: None })?.facts
+        SmallCnn.encode(&raw, EncodeContext { seed, epochs: SmallCnn.entry().default_epochs, observer: &mut Progress, resume: None })?.facts
     } else {
         let (data, encoder) = (Emoji.entry(), SmallCnn.entry());
         let spec = ExtractionSpec {
@@ -75,6 +75,7 @@ fn main() -> Result<()> {
             data_set_version: data.version,
             encoder: encoder.key,
             encoder_revision: encoder.revision,
+            epochs: encoder.default_epochs,
             seed,
         };
         let folder = tempfile::tempdir().map_err(Error::file(std::env::temp_dir()))?;

@@ -78,7 +78,7 @@ fn extract_with(
         )));
     }
     let raw = data_set.load()?;
-    let pairs = encoder.encode(&raw, EncodeContext { seed: spec.seed, observer, resume })?;
+    let pairs = encoder.encode(&raw, EncodeContext { seed: spec.seed, epochs: spec.epochs, observer, resume })?;
     for (name, values, dims) in [("image", &pairs.image, coder.image_dims), ("text", &pairs.text, coder.text_dims)] {
         assert_eq!(values.len(), raw.len() * dims, "encoder {} gives {dims} {name} features a pair", coder.key);
     }
@@ -97,6 +97,7 @@ fn extract_with(
         ("data-set-version".into(), data.version),
         ("encoder".into(), coder.key),
         ("encoder-revision".into(), coder.revision.to_string()),
+        ("encoder-epochs".into(), spec.epochs.to_string()),
         ("encoder-seed".into(), spec.seed.to_string()),
     ]);
     write_features(&path, &table, &facts)?;
@@ -134,7 +135,7 @@ mod tests {
     impl Encoder for Counting {
         fn entry(&self) -> EncoderEntry {
             let (key, description) = ("counting".into(), String::new());
-            EncoderEntry { key, revision: 2, description, image_dims: 2, text_dims: 2 }
+            EncoderEntry { key, revision: 2, description, default_epochs: 1, image_dims: 2, text_dims: 2 }
         }
         fn encode(&self, raw: &RawPairs, context: EncodeContext<'_>) -> Result<EncodedPairs> {
             let seed = u8::try_from(context.seed).unwrap();
@@ -151,6 +152,7 @@ mod tests {
             data_set_version: "1".into(),
             encoder: "counting".into(),
             encoder_revision: 2,
+            epochs: 1,
             seed,
         };
         let run = |seed, folder: &Path| {
@@ -179,6 +181,7 @@ mod tests {
             data_set_version: "0".into(),
             encoder: "small-cnn".into(),
             encoder_revision: 1,
+            epochs: 1,
             seed: 1,
         };
         for (spec, what) in [

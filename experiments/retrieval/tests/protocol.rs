@@ -157,6 +157,7 @@ fn specification() -> RunSpec {
         data_set_version: "1".into(),
         encoder: "none".into(),
         encoder_revision: 1,
+        epochs: 1,
         seed: 1,
     };
     let parameters: Parameters = BTreeMap::from([("scale".into(), ParameterValue::Float(2.0))]);

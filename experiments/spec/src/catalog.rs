@@ -124,6 +124,8 @@ pub struct EncoderEntry {
     pub revision: u32,
     /// One sentence on what it is.
     pub description: String,
+    /// Passes over the training pairs when the submission says nothing.
+    pub default_epochs: u32,
     /// Dimensions of the image features.
     pub image_dims: usize,
     /// Dimensions of the text features.

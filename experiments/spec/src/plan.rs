@@ -56,7 +56,7 @@ pub fn plan(submission: &Submission, catalog: &Catalog) -> Plan {
     let mut known: HashMap<ContentHash, usize> = HashMap::new();
     let mut features = Vec::with_capacity(submission.data_sets.len());
     for choice in &submission.data_sets {
-        let spec = extraction(choice, submission.encoder_seed, catalog);
+        let spec = extraction(choice, submission, catalog);
         let fingerprint = StepSpec::Extraction(spec.clone()).fingerprint();
         let index = match known.entry(fingerprint) {
             Entry::Occupied(known) => *known.get(),
@@ -97,7 +97,7 @@ pub fn plan(submission: &Submission, catalog: &Catalog) -> Plan {
 }
 
 /// What the extraction for this data set computes.
-fn extraction(choice: &DataSetChoice, seed: u64, catalog: &Catalog) -> ExtractionSpec {
+fn extraction(choice: &DataSetChoice, submission: &Submission, catalog: &Catalog) -> ExtractionSpec {
     let data_set =
         catalog.data_set(&choice.data_set).expect("the catalog has the data sets of what was parsed with it");
     let encoder = catalog.encoder(&choice.encoder).expect("the catalog has the encoders of what was parsed with it");
@@ -106,7 +106,8 @@ fn extraction(choice: &DataSetChoice, seed: u64, catalog: &Catalog) -> Extractio
         data_set_version: data_set.version.clone(),
         encoder: encoder.key.clone(),
         encoder_revision: encoder.revision,
-        seed,
+        epochs: submission.encoder_epochs.unwrap_or(encoder.default_epochs),
+        seed: submission.encoder_seed,
     }
 }
 

@@ -142,6 +142,8 @@ pub struct ExtractionSpec {
     pub encoder: String,
     /// Revision of the encoder.
     pub encoder_revision: u32,
+    /// Passes over the training pairs.
+    pub epochs: u32,
     /// Seed of the encoder's own training.
     pub seed: u64,
 }

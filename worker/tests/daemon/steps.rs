@@ -20,6 +20,7 @@ pub(crate) fn step(method: &str, iterations: u64) -> StepSpec {
         data_set_version: "1".into(),
         encoder: "none".into(),
         encoder_revision: 1,
+        epochs: 1,
         seed: 1,
     };
     StepSpec::Run(RunSpec {

@@ -10,6 +10,8 @@ use crate::{checkpoint::Checkpoint, datasets::data_set::RawPairs, error::Result,
 pub struct EncodeContext<'a> {
     /// Seed of the encoder's own training: all randomness is drawn from its named streams.
     pub seed: u64,
+    /// Passes over the training pairs.
+    pub epochs: u32,
     /// Told about every iteration; keeps checkpoints; may ask to stop.
     pub observer: &'a mut dyn Observer,
     /// Where to go on from, when an earlier attempt left a checkpoint.

@@ -143,7 +143,7 @@ mod tests {
 
     fn run(raw: &RawPairs, seed: u64, observer: &mut dyn Observer, resume: Option<Checkpoint>) -> Result<EncodedPairs> {
         let (image, text) = (ImageCnn::new(raw, seed, SMALL_IMAGE), WordCnn::new(raw, seed, SMALL_TEXT));
-        encode(raw, image, text, EncodeContext { seed, observer, resume })
+        encode(raw, image, text, EncodeContext { seed, epochs: 8, observer, resume })
     }
 
     /// Keeps every checkpoint of some iterations and stops at one.

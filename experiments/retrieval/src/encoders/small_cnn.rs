@@ -11,7 +11,7 @@ use super::{
     image_net::{ImageNet, ImageShape},
     pair::{self, Encoding},
     softmax::BatchLoss,
-    word_cnn::WordCnn,
+    word_cnn::{TEXT, TextSettings, WordCnn},
 };
 use crate::{
     checkpoint::NamedTensor, datasets::data_set::RawPairs, error::Result, features::Split, nn::stream::Stream,
@@ -73,14 +73,16 @@ impl Encoder for SmallCnn {
             description: "image CNN (36x36, 3 blocks of 32, 64, 128 channels, a ReLU layer) and word CNN (windows \
                           3, 4, 5, 100 maps each), trained from scratch on the training labels"
                 .into(),
+            default_epochs: 30,
             image_dims: FEATURES,
             text_dims: super::word_cnn::FEATURES,
         }
     }
 
     fn encode(&self, raw: &RawPairs, context: EncodeContext<'_>) -> Result<EncodedPairs> {
-        let image = ImageCnn::new(raw, context.seed, IMAGE);
-        let text = WordCnn::new(raw, context.seed, super::word_cnn::TEXT);
+        let epochs = u64::from(context.epochs);
+        let image = ImageCnn::new(raw, context.seed, ImageSettings { epochs, ..IMAGE });
+        let text = WordCnn::new(raw, context.seed, TextSettings { epochs, ..TEXT });
         pair::encode(raw, image, text, context)
     }
 }

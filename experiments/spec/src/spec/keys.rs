@@ -7,6 +7,7 @@ pub const SUBMISSION: &[&str] = &[
     "datasets",
     "encoder",
     "encoder-seed",
+    "encoder-epochs",
     "seeds",
     "methods",
     "defaults",

@@ -51,6 +51,8 @@ pub const MIN_MEMORY_BYTES: u64 = 1 << 20;
 /// Most further attempts.
 pub const MAX_RETRIES: u32 = 100;
 
+/// Most passes of an encoder over the training pairs.
+pub const MAX_ENCODER_EPOCHS: u32 = 10_000;
 /// Seed of the encoders when nothing is said.
 pub const DEFAULT_ENCODER_SEED: u64 = 1;
 /// Further attempts when nothing is said.

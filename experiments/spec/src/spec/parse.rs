@@ -2,7 +2,7 @@
 
 use super::{
     keys,
-    limits::{DEFAULT_ENCODER_SEED, DEFAULT_RETRIES, MAX_DATA_SETS, MAX_NAME, MAX_RETRIES, MAX_SEED, MAX_SEEDS},
+    limits::{DEFAULT_ENCODER_SEED, DEFAULT_RETRIES, MAX_DATA_SETS, MAX_ENCODER_EPOCHS, MAX_NAME, MAX_RETRIES, MAX_SEED, MAX_SEEDS},
     lines, node,
     problem::{Problem, Problems},
     read::{Cursor, Fields},
@@ -34,6 +34,10 @@ fn read(root: &Cursor<'_>, catalog: &Catalog, problems: &mut Problems) -> Option
     let encoder = fields.get("encoder").and_then(|cursor| encoder(cursor, catalog, problems));
     let data_sets = data_sets(&fields, encoder, catalog, problems);
     let encoder_seed = fields.read_or("encoder-seed", DEFAULT_ENCODER_SEED, |cursor| seed(cursor, problems));
+    let encoder_epochs = fields.get("encoder-epochs").map(|cursor| {
+        let number = cursor.integer(problems, &(1..=i64::from(MAX_ENCODER_EPOCHS)));
+        number.and_then(|number| u32::try_from(number).ok())
+    });
     let seeds = fields.require(problems, "seeds").and_then(|cursor| seeds(cursor, problems));
     let resources = fields.read_or("resources", Resources::default(), |cursor| resources::read(cursor, problems));
     let retries = fields.read_or("retries", DEFAULT_RETRIES, |cursor| {
@@ -57,6 +61,7 @@ fn read(root: &Cursor<'_>, catalog: &Catalog, problems: &mut Problems) -> Option
         name: name?.to_owned(),
         data_sets: data_sets?,
         encoder_seed: encoder_seed?,
+        encoder_epochs: encoder_epochs.map_or(Some(None), |epochs| epochs.map(Some))?,
         seeds: seeds?,
         rows: rows.drafts.into_iter().map(Into::into).collect(),
         resources: resources?,

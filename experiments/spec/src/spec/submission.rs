@@ -18,6 +18,8 @@ pub struct Submission {
     pub data_sets: Vec<DataSetChoice>,
     /// Seed of the encoders' own training.
     pub encoder_seed: u64,
+    /// Passes of the encoder's training over the training pairs; the encoder's own number when absent.
+    pub encoder_epochs: Option<u32>,
     /// Seeds of the runs, in order; each different.
     pub seeds: Vec<u64>,
     /// Rows in the order of the file, grids expanded; each label different.

@@ -39,6 +39,7 @@ pub(crate) fn scored(data_set: &str, label: &str, seed: u64, maps: [f64; 6]) -> 
         data_set_version: "1".to_owned(),
         encoder: "small-cnn".to_owned(),
         encoder_revision: 1,
+        epochs: 1,
         seed: 7,
     };
     RunRecord {
