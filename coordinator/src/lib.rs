@@ -1,1 +1,20 @@
-//! stub
+//! The coordinator: takes submissions, keeps them in a database, gives their steps to workers that ask, and
+//! keeps what they yield. Entry point: [`Coordinator::open`].
+//!
+//! Deliberately absent: tensors, HTML, command lines, and calls to workers (workers call us). Only
+//! `store` has SQL, only `scheduler` decides, only the owner task in `service` changes anything.
+
+mod clock;
+mod config;
+mod coordinator;
+mod error;
+mod grpc;
+mod liveness;
+mod lock;
+mod scheduler;
+mod service;
+mod store;
+
+pub use config::{Config, POLL_INTERVAL, WORKER_TIMEOUT};
+pub use coordinator::{Coordinator, serve};
+pub use error::OpenError;

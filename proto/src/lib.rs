@@ -2,6 +2,11 @@
 //!
 //! Nothing here decides anything. Workers call the coordinator and need no open port themselves.
 
+pub mod content;
+pub mod convert;
+pub mod frames;
+pub mod records;
+
 /// Messages and services of `orchestrator.v1`.
 #[allow(missing_debug_implementations, unreachable_pub, clippy::pedantic, clippy::all)]
 pub mod v1 {

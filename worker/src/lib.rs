@@ -1,1 +1,34 @@
-//! stub
+//! The worker daemon, and the process it starts for each attempt.
+//!
+//! [`run`] registers with the coordinator and polls: reports out, assignments in. Each attempt is a child
+//! process ([`attempt_main`]) that speaks in frames on a pipe, leaves a checkpoint in its step's folder
+//! and cannot outlive its daemon. What happened is kept in an outbox on disk until the coordinator has
+//! acknowledged it.
+//!
+//! Deliberately absent: any decision about what runs where (the coordinator's), any tensor (retrieval's).
+
+mod attempt;
+mod backoff;
+mod cache;
+mod child;
+mod command;
+mod config;
+mod daemon;
+mod devices;
+mod ending;
+mod error;
+mod events;
+mod fail_point;
+mod identity;
+mod outbox;
+mod poll;
+mod process;
+mod shared;
+mod slots;
+mod step_folder;
+
+pub use child::{Compute, Computed, attempt_main, attempt_with};
+pub use command::Start;
+pub use config::{CheckpointPolicy, Config};
+pub use daemon::run;
+pub use error::WorkerError;

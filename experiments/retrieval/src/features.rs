@@ -1,6 +1,44 @@
 //! Features of a data set: two matrices, labels and the split, memory-mapped read-only so that all
 //! attempts on a node share one copy.
 
+/// Part of a data set that a pair belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// Encoders and methods learn from it.
+    Train = 0,
+    /// Methods choose with it; no encoder sees it.
+    Validation = 1,
+    /// Scored once, at the end.
+    Test = 2,
+}
+
+impl Split {
+    /// Every part, in the order of their codes.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
+
+    /// Number in the features artifact.
+    #[must_use]
+    pub fn code(self) -> u32 {
+        self as u32
+    }
+
+    /// The part of that number.
+    #[must_use]
+    pub fn from_code(code: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|part| part.code() == code)
+    }
+
+    /// Name in manifests and facts.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
 /// Rows of features of one modality: a selection of rows of a row-major f32 matrix. Copies nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {

@@ -1,10 +1,22 @@
 //! Everything that touches a tensor: data sets, encoders, features, methods, and the one protocol that
 //! scores them all. No network, no processes, no database.
 
+pub mod catalog;
 pub mod checkpoint;
+pub mod datasets;
+pub mod encoders;
 pub mod error;
+pub mod extraction;
+pub mod feature_file;
 pub mod features;
+pub mod kind;
 pub mod method;
 pub mod methods;
 pub mod metrics;
 pub mod nn;
+pub mod normalise;
+pub mod outcome;
+pub mod parameters;
+pub mod protocol;
+pub mod registry;
+pub mod step;

@@ -24,6 +24,8 @@ impl fmt::Display for ParameterValue {
         match self {
             Self::Bool(value) => value.fmt(f),
             Self::Integer(value) => value.fmt(f),
+            // As people write them: 0.001, but 1e-8.
+            Self::Float(value) if *value != 0.0 && !(1e-4..1e7).contains(&value.abs()) => write!(f, "{value:e}"),
             Self::Float(value) => value.fmt(f),
             Self::Text(value) => value.fmt(f),
         }
@@ -101,7 +103,7 @@ pub struct DataSetEntry {
     pub description: String,
     /// Class names, index = label.
     pub classes: Vec<String>,
-    /// Pairs for training, validation and test.
+    /// Pairs for training, those for validation not among them.
     pub train: usize,
     /// Pairs for validation.
     pub validation: usize,
@@ -166,5 +168,34 @@ impl MethodEntry {
     #[must_use]
     pub fn parameter(&self, key: &str) -> Option<&Parameter> {
         self.parameters.iter().find(|parameter| parameter.key == key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn real_numbers_print_as_people_write_them() {
+        let printed = [0.0, 1.0, 0.001, 1e-4, 1e-8, -2.5, 1e7, 2e-5].map(|x| ParameterValue::Float(x).to_string());
+        assert_eq!(printed, ["0", "1", "0.001", "0.0001", "1e-8", "-2.5", "1e7", "2e-5"]);
+    }
+
+    proptest! {
+        /// Fingerprints rest on it: a value that came back as another kind or with other bits would be another run.
+        #[test]
+        fn a_value_reads_back_from_its_json_as_the_same_kind_and_bits(x in any::<f64>(), n in any::<i64>(), whole in -1e6..1e6_f64) {
+            let floats = [x, whole.round()].into_iter().filter(|x| x.is_finite()).map(ParameterValue::Float);
+            let others = [ParameterValue::Integer(n), ParameterValue::Bool(n > 0), ParameterValue::Text(n.to_string())];
+            for value in floats.chain(others) {
+                let back: ParameterValue = serde_json::from_str(&serde_json::to_string(&value).unwrap()).unwrap();
+                prop_assert_eq!(&back, &value);
+                if let (ParameterValue::Float(a), ParameterValue::Float(b)) = (&back, &value) {
+                    prop_assert_eq!(a.to_bits(), b.to_bits());
+                }
+            }
+        }
     }
 }

@@ -6,5 +6,8 @@
 
 pub mod catalog;
 pub mod ids;
+pub mod plan;
 pub mod run;
 pub mod scores;
+pub mod spec;
+pub mod table;

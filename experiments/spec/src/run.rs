@@ -242,6 +242,25 @@ mod tests {
         }
         for kind in FailureKind::ALL {
             assert_eq!(FailureKind::from_name(kind.name()), Some(kind));
+            assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{}\"", kind.name()));
         }
+    }
+
+    #[test]
+    fn a_step_that_has_begun_can_go_back_to_the_queue_and_one_that_succeeded_cannot() {
+        for state in State::ALL {
+            let goes_back = state.next().contains(&State::Queued);
+            assert_eq!(goes_back, !matches!(state, State::Queued | State::Succeeded), "{state:?}");
+            assert_eq!(serde_json::to_string(&state).unwrap(), format!("\"{}\"", state.name()));
+        }
+        assert!(State::Succeeded.next().is_empty());
+        assert!(!State::Queued.next().contains(&State::Running), "only what was assigned runs");
+    }
+
+    #[test]
+    fn what_the_seed_and_the_data_decide_is_not_tried_again() {
+        let again = FailureKind::ALL.into_iter().filter(|kind| kind.may_try_again());
+        let expected = [FailureKind::OutOfMemory, FailureKind::CudaOom, FailureKind::Lost, FailureKind::Killed];
+        assert_eq!(again.collect::<Vec<_>>(), expected);
     }
 }

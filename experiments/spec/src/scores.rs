@@ -147,3 +147,26 @@ pub struct Scores {
     /// Facts worth keeping beside the scores (accuracy of heads, counts, seconds), by name.
     pub facts: std::collections::BTreeMap<String, f64>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back_and_agree_between_text_and_json() {
+        for task in Task::ALL {
+            assert_eq!(Task::from_name(task.name()), Some(task));
+            assert_eq!(serde_json::from_str::<Task>(&serde_json::to_string(&task).unwrap()).unwrap(), task);
+        }
+        for normalisation in Normalisation::ALL {
+            assert_eq!(Normalisation::from_name(normalisation.name()), Some(normalisation));
+            assert_eq!(serde_json::to_string(&normalisation).unwrap(), format!("\"{}\"", normalisation.name()));
+        }
+        assert_eq!(Task::from_name("image->image"), None);
+    }
+
+    #[test]
+    fn the_averages_take_every_task_once() {
+        assert_eq!(Average::ALL.map(Average::tasks).concat(), Task::ALL);
+    }
+}

@@ -8,10 +8,10 @@
 use experiment_spec::scores::{Normalisation, Score, Task};
 
 use super::{
-    average_precision::count,
+    average_precision::{average_precision, count},
     cosine::{Columns, find_unusable, unit_rows},
-    ranks::Similarity,
-    sweep::{Sweep, Tally},
+    ranks::{Ranker, Similarity},
+    sweep::{BLOCK_BYTES, Sweep, Tally},
 };
 use crate::{
     error::{Error, Result},
@@ -44,29 +44,70 @@ pub fn evaluate(image: &Embedding, text: &Embedding, labels: &[u32], classes: us
 /// # Errors
 /// As [`evaluate`].
 pub fn bi_modal_average(image: &Embedding, text: &Embedding, labels: &[u32]) -> Result<f64> {
-    let [image_to_text, text_to_image] = bi_modal(image, text, labels)?;
-    Ok(f64::midpoint(mean(&image_to_text), mean(&text_to_image)))
+    check(image, text, labels)?;
+    match (&image.values, &text.values) {
+        (EmbeddingValues::F32(i), EmbeddingValues::F32(t)) => Ok(average_of_both(i, t, image.dims, labels)),
+        (EmbeddingValues::F64(i), EmbeddingValues::F64(t)) => Ok(average_of_both(i, t, image.dims, labels)),
+        _ => Err(mixed()),
+    }
 }
 
-/// Average precision of every query of image->text and of text->image, without normalisation.
+fn average_of_both<T: Similarity>(image: &[T], text: &[T], dims: usize, labels: &[u32]) -> f64 {
+    let (image, text) = (unit_rows(image, dims, None), unit_rows(text, dims, None));
+    let one_way = |queries, gallery| mean(&precisions(queries, gallery, dims, labels));
+    f64::midpoint(one_way(&image, &text), one_way(&text, &image))
+}
+
+/// Average precision of every image as a query for the texts, without normalisation.
 ///
 /// # Errors
 /// As [`evaluate`].
-pub fn bi_modal(image: &Embedding, text: &Embedding, labels: &[u32]) -> Result<[Vec<f64>; 2]> {
-    fn both<T: Similarity>(image: &[T], text: &[T], dims: usize, labels: &[u32]) -> [Vec<f64>; 2] {
-        let (image, text) = (unit_rows(image, dims, None), unit_rows(text, dims, None));
-        let one_way = |queries, gallery| {
-            let sweep = Sweep { queries, galleries: &[gallery], own: None, dims, labels, in_full: false };
-            let [tally, _] = sweep.run();
-            tally.average_precision
-        };
-        [one_way(&image, &text), one_way(&text, &image)]
+pub fn image_to_text(image: &Embedding, text: &Embedding, labels: &[u32]) -> Result<Vec<f64>> {
+    fn of<T: Similarity>(image: &[T], text: &[T], dims: usize, labels: &[u32]) -> Vec<f64> {
+        precisions(&unit_rows(image, dims, None), &unit_rows(text, dims, None), dims, labels)
     }
     check(image, text, labels)?;
     match (&image.values, &text.values) {
-        (EmbeddingValues::F32(i), EmbeddingValues::F32(t)) => Ok(both(i, t, image.dims, labels)),
-        (EmbeddingValues::F64(i), EmbeddingValues::F64(t)) => Ok(both(i, t, image.dims, labels)),
+        (EmbeddingValues::F32(i), EmbeddingValues::F32(t)) => Ok(of(i, t, image.dims, labels)),
+        (EmbeddingValues::F64(i), EmbeddingValues::F64(t)) => Ok(of(i, t, image.dims, labels)),
         _ => Err(mixed()),
+    }
+}
+
+fn precisions<T: Similarity>(queries: &[T], gallery: &[T], dims: usize, labels: &[u32]) -> Vec<f64> {
+    let [tally, _] =
+        Sweep { queries, galleries: &[gallery], own: None, dims, labels, in_full: false, block_bytes: BLOCK_BYTES }
+            .run();
+    tally.average_precision
+}
+
+/// Average precision of every row of given similarities: row q ranks the items of `labels`, and those of
+/// the class of item q are relevant. For checks against other programs on the same similarities.
+///
+/// # Errors
+/// [`Error::Data`] when the values are not whole rows, at most one an item, or one is NaN.
+pub fn of_similarities(similarities: &EmbeddingValues, labels: &[u32]) -> Result<Vec<f64>> {
+    fn of<T: Similarity>(similarities: &[T], labels: &[u32]) -> Result<Vec<f64>> {
+        let items = labels.len();
+        if items == 0 || !similarities.len().is_multiple_of(items) || similarities.len() / items > items {
+            return Err(Error::Data(format!("{} similarities are no rows of {items} items", similarities.len())));
+        }
+        if let Some(index) = similarities.iter().position(|value| value.is_nan()) {
+            return Err(Error::Data(format!("similarity {}, {} is not a number", index / items, index % items)));
+        }
+        let mut ranker = Ranker::new();
+        let rows = similarities.chunks_exact(items).zip(labels);
+        Ok(rows
+            .map(|(row, label)| {
+                let same_class = (0u32..).zip(labels).filter(|(_, other)| *other == label);
+                let relevant: Vec<u32> = same_class.map(|(item, _)| item).collect();
+                average_precision(ranker.ranks(&[row], &relevant))
+            })
+            .collect())
+    }
+    match similarities {
+        EmbeddingValues::F32(values) => of(values, labels),
+        EmbeddingValues::F64(values) => of(values, labels),
     }
 }
 
@@ -123,7 +164,7 @@ fn scores<T: Similarity>(image: &[T], text: &[T], dims: usize, labels: &[u32], c
 /// galleries of the other modality are the `raw` ones: there the authors z-score the query side only.
 fn rankings<T: Similarity>([image, text]: [&[T]; 2], raw: [&[T]; 2], dims: usize, labels: &[u32]) -> [Tally; 6] {
     let sweep = |queries, galleries: &[&[T]], own| {
-        Sweep { queries, galleries, own, dims, labels, in_full: true }.run()
+        Sweep { queries, galleries, own, dims, labels, in_full: true, block_bytes: BLOCK_BYTES }.run()
     };
     let [image_to_text, _] = sweep(image, &[raw[1]], None);
     let [text_to_image, _] = sweep(text, &[raw[0]], None);

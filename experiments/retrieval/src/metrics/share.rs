@@ -36,7 +36,9 @@ mod tests {
             let mut items = vec![0usize; 3 * 7];
             by_units(&mut items, 3, |first, items| {
                 for (unit, items) in items.chunks_exact_mut(3).enumerate() {
-                    items.iter_mut().for_each(|item| *item += 100 + first + unit);
+                    for item in items {
+                        *item += 100 + first + unit;
+                    }
                 }
             });
             assert_eq!(items, (0..21).map(|i| 100 + i / 3).collect::<Vec<_>>(), "{threads} threads");

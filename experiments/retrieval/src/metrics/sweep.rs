@@ -12,7 +12,7 @@ use super::{
 use crate::nn::gemm::{Mat, gemm};
 
 /// Similarities of one block of queries take about this much memory.
-const BLOCK_BYTES: usize = 16 << 20;
+pub(super) const BLOCK_BYTES: usize = 16 << 20;
 
 /// Queries handled by one thread at a time; sums are made per strip, then over strips in order, so
 /// that they do not depend on the number of threads.
@@ -30,6 +30,8 @@ pub(super) struct Sweep<'a, T> {
     pub(super) labels: &'a [u32],
     /// Whether curves and ties are wanted beside average precision.
     pub(super) in_full: bool,
+    /// [`BLOCK_BYTES`], less in tests. The result does not depend on it, but for the last bits of similarities.
+    pub(super) block_bytes: usize,
 }
 
 /// What one task yields over all queries.
@@ -89,7 +91,7 @@ impl<T: Similarity> Sweep<'_, T> {
             of_class.entry(*label).or_default().push(pair);
         }
         let row_bytes = pairs * self.galleries.len() * size_of::<T>();
-        let block = (BLOCK_BYTES / row_bytes).next_multiple_of(STRIP).clamp(STRIP, pairs.next_multiple_of(STRIP));
+        let block = (self.block_bytes / row_bytes).next_multiple_of(STRIP).clamp(STRIP, pairs.next_multiple_of(STRIP));
         let mut similarities = vec![T::default(); block.min(pairs) * pairs * self.galleries.len()];
         let mut tallies = [Tally::default(), Tally::default()];
         for first in (0..pairs).step_by(block) {
@@ -138,8 +140,41 @@ impl<T: Similarity> Sweep<'_, T> {
         if self.own.is_some() {
             // The query itself stands first and ties with nothing: leaving it out moves the others up by one.
             ranks.remove(0);
-            ranks.iter_mut().for_each(|rank| *rank -= 1);
+            for rank in &mut *ranks {
+                *rank -= 1;
+            }
             parts[1].add(ranks, tied.map(|tied| (tied, neighbours - 1)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_put_together_are_the_whole() {
+        // Entries of +-1 in 64 columns: similarities are whole 64ths, the same in any arithmetic.
+        let (pairs, dims) = (101, 64);
+        let mut stream = crate::nn::stream::Stream::new(1, "blocks", 0);
+        let mut side =
+            || -> Vec<f32> { (0..pairs * dims).map(|_| if stream.below(2) == 0 { 0.125 } else { -0.125 }).collect() };
+        let (image, text) = (side(), side());
+        let labels: Vec<u32> = (0..101).map(|pair| pair % 7).collect();
+        let run = |block_bytes| {
+            let galleries: &[&[f32]] = &[&image, &text];
+            let queries = &text[..];
+            let sweep = Sweep { queries, galleries, own: Some(1), dims, labels: &labels, in_full: true, block_bytes };
+            sweep.run()
+        };
+        let [whole, without] = run(BLOCK_BYTES);
+        assert_eq!((whole.average_precision.len(), whole.neighbours), (pairs, pairs * (2 * pairs - 1)));
+        assert_eq!((without.average_precision.len(), without.neighbours), (pairs, pairs * (2 * pairs - 2)));
+        for block_bytes in [0, 40_000, 60_000] {
+            let [with, self_out] = run(block_bytes);
+            assert_eq!((&with.average_precision, with.tied), (&whole.average_precision, whole.tied));
+            assert_eq!((&self_out.average_precision, self_out.tied), (&without.average_precision, without.tied));
+            assert!(with.curve.iter().zip(&whole.curve).all(|(a, b)| (a - b).abs() < 1e-9));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Building blocks of every method: products, layers, losses, element types, seeded randomness.
 
 pub mod adam;
+pub mod device;
 pub mod gemm;
 pub mod layers;
 pub mod losses;

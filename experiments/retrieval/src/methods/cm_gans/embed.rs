@@ -37,24 +37,11 @@ pub struct Encoder<T> {
     slope: T,
 }
 
-/// Names of the weights and running statistics that both encoders need.
-#[must_use]
-pub fn needed(settings: &Settings) -> (Vec<String>, Vec<String>) {
-    let mut weights: Vec<String> = [Modality::Image, Modality::Text]
-        .into_iter()
-        .flat_map(|modality| [format!("{}.enc1", modality.name()), layout::enc2(settings, modality).to_owned()])
-        .flat_map(|layer| layout::NORMED.map(|suffix| format!("{layer}.{suffix}")))
-        .collect();
-    weights.sort_unstable();
-    weights.dedup();
-    (weights, layout::running_names())
-}
-
 impl<T: Real> Encoder<T> {
     /// The encoder of a modality from weights and running statistics.
     ///
     /// # Panics
-    /// If a tensor that [`needed`] names is missing: a broken invariant of the caller.
+    /// If a tensor that [`layout::encoder_weights`] or [`layout::running_names`] names is missing: a broken invariant of the caller.
     #[must_use]
     pub fn new(settings: &Settings, modality: Modality, weights: &Tensors<T>, running: &Tensors<T>) -> Self {
         let side = modality.name();

@@ -9,7 +9,7 @@ use super::{
 use crate::error::Result;
 
 /// One batch (spec A.11), row-major; `n` rows each.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch<T> {
     /// Matched images, n x image dims.
     pub h_i: Vec<T>,

@@ -21,10 +21,12 @@ pub fn initial_state<T: Real>(settings: &Settings, sizes: Sizes, seed: u64) -> S
     let weights: Tensors<T> = shapes
         .iter()
         .map(|(name, shape)| {
-            // A layer's bias is as wide as its weight's columns, and drawn within the bound of its rows.
-            let layer = name.rsplit_once('.').map_or(name.as_str(), |(layer, _)| layer);
+            let (layer, kind) = split(name);
+            // A linear layer's bias is drawn within the bound of its weight's rows.
             let inputs = shapes.get(&format!("{layer}.weight")).map_or(1, |shape| shape[0]);
-            let data = draws(seed, stream_name(settings, name), inputs, shape.iter().product());
+            let mut stream = Stream::new(seed, &format!("init/{}", stream_name(settings, name)), 0);
+            let count = shape.iter().product();
+            let data = std::iter::repeat_with(|| T::of(draw(&mut stream, kind, inputs))).take(count).collect();
             (name.clone(), Array { shape: shape.clone(), data })
         })
         .collect();
@@ -35,7 +37,7 @@ pub fn initial_state<T: Real>(settings: &Settings, sizes: Sizes, seed: u64) -> S
     let running = layout::running_names()
         .into_iter()
         .map(|name| {
-            let value = if name.ends_with(".var") { 1.0 } else { 0.0 };
+            let value = if split(&name).1 == "var" { 1.0 } else { 0.0 };
             (name, constant(value, vec![sizes.hidden]))
         })
         .collect();
@@ -60,20 +62,19 @@ fn stream_name<'a>(settings: &Settings, name: &'a str) -> &'a str {
     }
 }
 
-fn draws<T: Real>(seed: u64, name: &str, inputs: usize, count: usize) -> Vec<T> {
-    let mut stream = Stream::new(seed, &format!("init/{name}"), 0);
+fn draw(stream: &mut Stream, kind: &str, inputs: usize) -> f64 {
     #[allow(clippy::cast_precision_loss)] // widths are far below 2^53
     let bound = 1.0 / (inputs as f64).sqrt();
-    let draw = |_| {
-        T::of(if name.ends_with(".beta") {
-            0.0
-        } else if name.ends_with(".gamma") {
-            1.0 + GAMMA_DEVIATION * stream.normal()
-        } else {
-            stream.uniform_in(-bound, bound)
-        })
-    };
-    (0..count).map(draw).collect()
+    match kind {
+        "beta" => 0.0,
+        "gamma" => 1.0 + GAMMA_DEVIATION * stream.normal(),
+        _ => stream.uniform_in(-bound, bound),
+    }
+}
+
+/// `image.enc1.weight` to `image.enc1` and `weight`.
+fn split(name: &str) -> (&str, &str) {
+    name.rsplit_once('.').expect("the layout's names have a layer and a kind")
 }
 
 #[cfg(test)]
@@ -98,8 +99,8 @@ mod tests {
         let mean = gamma.iter().sum::<f64>() / 100.0;
         let deviation = (gamma.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / 100.0).sqrt();
         assert!((mean - 1.0).abs() < 0.01 && (deviation - 0.02).abs() < 0.006, "{mean} {deviation}");
-        assert!(state.weights["enc2.beta"].data.iter().all(|&beta| beta == 0.0));
-        assert!(state.running["text.enc2.var"].data.iter().all(|&v| v == 1.0));
+        assert_eq!(state.weights["enc2.beta"].data, [0.0; 100]);
+        assert_eq!(state.running["text.enc2.var"].data, [1.0; 100]);
     }
 
     #[test]

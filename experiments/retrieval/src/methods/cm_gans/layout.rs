@@ -132,6 +132,17 @@ pub fn shapes(settings: &Settings, sizes: Sizes) -> BTreeMap<String, Vec<usize>>
     shapes
 }
 
+/// Names of the weights that both encoders need, all that is used once training is over (spec A.12).
+#[must_use]
+pub fn encoder_weights(settings: &Settings) -> Vec<String> {
+    let layers = [Modality::Image, Modality::Text]
+        .map(|modality| [format!("{}.enc1", modality.name()), enc2(settings, modality).to_owned()]);
+    let mut list: Vec<String> = layers.iter().flatten().flat_map(|layer| names(layer, &NORMED)).collect();
+    list.sort_unstable();
+    list.dedup();
+    list
+}
+
 /// Names of the running statistics, one pair per modality and encoder layer also where it is tied; each
 /// has shape `[hidden]`.
 #[must_use]
@@ -161,6 +172,18 @@ pub fn check<T>(state: &State<T>, settings: &Settings, sizes: Sizes) -> Result<(
         compare(player.name(), &state.adam[&player].v, &owned)?;
     }
     Ok(())
+}
+
+/// Checks the weights and running statistics that the encoders need, alone.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_encoders<T>(weights: &Tensors<T>, running: &Tensors<T>, settings: &Settings, sizes: Sizes) -> Result<()> {
+    let all = shapes(settings, sizes);
+    let encoders = encoder_weights(settings).into_iter().map(|name| (name.clone(), all[&name].clone())).collect();
+    let statistics = running_names().into_iter().map(|name| (name, vec![sizes.hidden])).collect();
+    compare("encoder weights", weights, &encoders)?;
+    compare("running statistics", running, &statistics)
 }
 
 fn compare<T>(what: &str, tensors: &Tensors<T>, shapes: &BTreeMap<String, Vec<usize>>) -> Result<()> {

@@ -170,12 +170,12 @@ impl<T: Real> PlainForm<T> {
         if judged {
             for modality in [Modality::Text, Modality::Image] {
                 let objective = self.intra_objective(modality, inputs, &reconstructed[&modality])?;
-                self.step(modality.intra_judge(), objective, rate, watcher)?;
+                self.step(modality.intra_judge(), &objective, rate, watcher)?;
             }
         }
         for pathway in [Modality::Text, Modality::Image] {
             let objective = self.inter_objective(pathway, inputs, &matched, &mismatched)?;
-            self.step(pathway.inter_judge(), objective, rate, watcher)?;
+            self.step(pathway.inter_judge(), &objective, rate, watcher)?;
         }
         Ok(())
     }
@@ -257,11 +257,11 @@ impl<T: Real> PlainForm<T> {
             objective.term("class", cross_entropy(&logits, &inputs.labels)?);
         }
         self.move_running(modality, &codes.moments, inputs.labels.elem_count(), 1)?;
-        self.step(modality.generator(), objective, rate, watcher)
+        self.step(modality.generator(), &objective, rate, watcher)
     }
 
     /// Descends the sum of the terms by one Adam step of the player's own tensors, and reports it.
-    fn step(&mut self, player: Player, objective: Objective, rate: f64, watcher: &mut dyn Watcher<T>) -> Result<()> {
+    fn step(&mut self, player: Player, objective: &Objective, rate: f64, watcher: &mut dyn Watcher<T>) -> Result<()> {
         let terms = Tensor::stack(&objective.terms.iter().map(|(_, value)| value).collect::<Vec<_>>(), 0)?;
         let store = terms.sum_all()?.backward()?;
         let gradients: BTreeMap<String, Tensor> = self.owned[&player]
@@ -311,3 +311,6 @@ impl<T: Real> Form<T> for PlainForm<T> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,40 @@
+//! What a coordinator is started with.
+
+use std::{path::PathBuf, time::Duration};
+
+use experiment_spec::catalog::Catalog;
+
+/// Silence after which a worker is taken for lost: thirty missed polls, so that a busy machine or a
+/// short cut of the network loses nothing, and a lost node costs little more than its last checkpoint.
+pub const WORKER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Pause between two polls of a worker: short beside any run, long beside the cost of a poll.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Settings of a coordinator.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// State folder; made when it is not there.
+    pub home: PathBuf,
+    /// What submissions may name.
+    pub catalog: Catalog,
+    /// Version of this program, for workers and users.
+    pub program_version: String,
+    /// Silence after which a worker is taken for lost.
+    pub worker_timeout: Duration,
+    /// How often workers are told to poll.
+    pub poll_interval: Duration,
+}
+
+impl Config {
+    /// The usual settings.
+    #[must_use]
+    pub fn new(home: impl Into<PathBuf>, catalog: Catalog, program_version: impl Into<String>) -> Self {
+        Self {
+            home: home.into(),
+            catalog,
+            program_version: program_version.into(),
+            worker_timeout: WORKER_TIMEOUT,
+            poll_interval: POLL_INTERVAL,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! A running coordinator: folder, store, owner, services.
+
+use std::{fs, future::Future, path::Path, sync::Arc};
+
+use orchestrator_proto::{
+    MAX_MESSAGE_BYTES,
+    content::ContentStore,
+    v1::{blobs_server::BlobsServer, fleet_server::FleetServer, submissions_server::SubmissionsServer},
+};
+use sqlx::SqlitePool;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{codec::CompressionEncoding, service::Routes, transport::Server};
+
+use crate::{
+    config::Config,
+    error::OpenError,
+    grpc::{blobs::Blobs, fleet::Fleet, submission::Submissions},
+    liveness,
+    lock::{FolderLock, LockError},
+    service::{
+        handle::{Command, Handle, MAX_COMMANDS},
+        live::Live,
+        owner::Owner,
+        refusal::Refusal,
+    },
+    store::{
+        database::{self, DatabaseError},
+        error::StoreError,
+    },
+};
+
+/// Name of the database in the state folder.
+const DATABASE_FILE: &str = "orchestrator.db";
+/// Name of the folder of blobs in it.
+const BLOBS_FOLDER: &str = "blobs";
+
+/// What the services share.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Arc<Config>,
+    pub(crate) handle: Handle,
+    pub(crate) readers: SqlitePool,
+    pub(crate) live: Arc<Live>,
+    pub(crate) written: watch::Receiver<u64>,
+    pub(crate) content: Arc<ContentStore>,
+}
+
+/// A coordinator at work. Dropped without [`Coordinator::shutdown`] it stops too, losing nothing that
+/// was acknowledged.
+#[derive(Debug)]
+pub struct Coordinator {
+    shared: Shared,
+    tasks: Tasks,
+}
+
+/// The tasks of a coordinator, which end with it. The owner has the lock of the folder: it is free once
+/// nothing can be written any more.
+#[derive(Debug)]
+struct Tasks {
+    owner: JoinHandle<()>,
+    sweeper: JoinHandle<()>,
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.sweeper.abort();
+        self.owner.abort();
+    }
+}
+
+impl Coordinator {
+    /// Locks the folder, opens and migrates the store, takes up where it stopped.
+    ///
+    /// # Errors
+    /// When the folder is held by another process, cannot be written, or has another program's schema.
+    pub async fn open(config: Config) -> Result<Self, OpenError> {
+        let home = config.home.clone();
+        fs::create_dir_all(&home).map_err(|error| OpenError::io(&home, error))?;
+        let lock = FolderLock::take(&home).map_err(|error| match error {
+            LockError::Held(holder) => OpenError::Held { home: home.clone(), holder },
+            LockError::Io(error) => OpenError::io(&home, error),
+        })?;
+        let content = ContentStore::open(home.join(BLOBS_FOLDER)).map_err(|error| OpenError::io(&home, error))?;
+        let opened = database::open(&home.join(DATABASE_FILE)).await;
+        let (writer, readers) = opened.map_err(|error| refused(&home, error))?;
+        let owner = Owner::open(writer, readers.clone(), config.worker_timeout, lock).await;
+        let (owner, live, written) = owner.map_err(|error| refused(&home, error.into()))?;
+        let (sender, receiver) = mpsc::channel(MAX_COMMANDS);
+        let handle = Handle(sender);
+        let sweeper = tokio::spawn(liveness::keep_sweeping(handle.clone(), config.worker_timeout));
+        let shared = Shared { config: Arc::new(config), handle, readers, live, written, content: Arc::new(content) };
+        Ok(Self { shared, tasks: Tasks { owner: tokio::spawn(owner.run(receiver)), sweeper } })
+    }
+
+    /// The services of `orchestrator.v1`, with their limits.
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        let shared = &self.shared;
+        let submissions = SubmissionsServer::new(Submissions::new(shared.clone()))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip);
+        let fleet = FleetServer::new(Fleet(shared.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let blobs = BlobsServer::new(Blobs(shared.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        Routes::new(submissions).add_service(fleet).add_service(blobs)
+    }
+
+    /// Finishes what is being written, closes the store and gives the folder free. Attempts of workers
+    /// go on; they are taken up again by the next start.
+    ///
+    /// # Errors
+    /// When the store cannot be closed cleanly; what was acknowledged is in it all the same.
+    pub async fn shutdown(mut self) -> Result<(), OpenError> {
+        let closed = self.shared.handle.ask(Command::Stop).await;
+        // It ends after this command, or has ended before: either way nothing is left to wait for.
+        drop((&mut self.tasks.owner).await);
+        match closed {
+            Ok(()) | Err(Refusal::Stopping) => Ok(()),
+            Err(error) => Err(OpenError::Store {
+                database: self.shared.config.home.join(DATABASE_FILE),
+                reason: error.to_string(),
+            }),
+        }
+    }
+}
+
+/// Serves routes on a bound listener until `shutdown` is ready and the requests at work are answered.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    routes: Routes,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    Server::builder().add_routes(routes).serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown).await
+}
+
+fn refused(home: &Path, error: DatabaseError) -> OpenError {
+    let database = home.join(DATABASE_FILE);
+    match error {
+        DatabaseError::Store(StoreError::Full) => OpenError::Full { home: home.to_owned() },
+        DatabaseError::Store(StoreError::ReadOnly) => OpenError::ReadOnly { home: home.to_owned() },
+        DatabaseError::Store(error) => OpenError::Store { database, reason: error.to_string() },
+        other => OpenError::Schema { database, reason: other.to_string() },
+    }
+}

@@ -1,0 +1,144 @@
+//! Content by hash over the wire: chunks out, verified chunks in.
+
+use std::{
+    io::{Read, Seek, SeekFrom, Write},
+    sync::Arc,
+};
+
+use orchestrator_proto::{CHUNK_BYTES, content::ContentStore, convert, v1};
+use tokio::{sync::mpsc, task::spawn_blocking};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::coordinator::Shared;
+
+/// Chunks read ahead of a client.
+const CHUNKS_AHEAD: usize = 4;
+/// Most hashes in one question.
+const MAX_HASHES: usize = 10_000;
+/// Largest content that is taken: embeddings and models of the largest data sets are far below.
+const MAX_BLOB_BYTES: u64 = 64 << 30;
+
+/// The service `Blobs`.
+#[derive(Debug)]
+pub(crate) struct Blobs(pub(crate) Shared);
+
+#[tonic::async_trait]
+impl v1::blobs_server::Blobs for Blobs {
+    async fn has(&self, request: Request<v1::HasRequest>) -> Result<Response<v1::HasResponse>, Status> {
+        let hashes = request.into_inner().hashes;
+        if hashes.len() > MAX_HASHES {
+            let sentence = format!("hashes: {}, at most {MAX_HASHES} are taken", hashes.len());
+            return Err(Status::invalid_argument(sentence));
+        }
+        let hashes: Result<Vec<_>, _> = hashes.iter().map(|hash| convert::hash("hashes", hash)).collect();
+        let hashes = hashes.map_err(|e| refused(&e))?;
+        let content = Arc::clone(&self.0.content);
+        let present = spawn_blocking(move || hashes.iter().map(|hash| content.has(hash)).collect());
+        Ok(Response::new(v1::HasResponse { present: present.await.map_err(|e| gone(&e))? }))
+    }
+
+    type GetStream = ReceiverStream<Result<v1::Chunk, Status>>;
+
+    async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<Self::GetStream>, Status> {
+        let request = request.into_inner();
+        let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+        let content = Arc::clone(&self.0.content);
+        spawn_blocking(move || {
+            if let Err(status) = send(&content, &request, &sender) {
+                // The client may be gone; then nobody needs the reason.
+                drop(sender.blocking_send(Err(status)));
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn put(&self, request: Request<Streaming<v1::Chunk>>) -> Result<Response<v1::PutResponse>, Status> {
+        let mut chunks = request.into_inner();
+        let Some(first) = chunks.message().await? else {
+            return Err(Status::invalid_argument("the first chunk is missing: it names the hash and the size"));
+        };
+        let hash = convert::hash("hash", &first.hash).map_err(|e| refused(&e))?;
+        let total = first.bytes_total;
+        if total > MAX_BLOB_BYTES {
+            return Err(Status::invalid_argument(format!("bytes_total: {total}, at most {MAX_BLOB_BYTES} are taken")));
+        }
+        let content = Arc::clone(&self.0.content);
+        if content.has(&hash) {
+            return Ok(Response::new(v1::PutResponse { already_present: true }));
+        }
+        let mut writer = spawn_blocking(move || content.writer()).await.map_err(|e| gone(&e))?.map_err(|e| disk(&e))?;
+        let mut next = Some(first);
+        while let Some(chunk) = next {
+            if chunk.offset != writer.bytes() {
+                let sentence = format!("offset: expected {}, found {}", writer.bytes(), chunk.offset);
+                return Err(Status::invalid_argument(sentence));
+            }
+            if writer.bytes() + chunk.data.len() as u64 > total {
+                return Err(Status::invalid_argument(format!(
+                    "more than the {total} bytes that the first chunk names"
+                )));
+            }
+            let write = spawn_blocking(move || writer.write_all(&chunk.data).map(|()| writer));
+            writer = write.await.map_err(|e| gone(&e))?.map_err(|e| disk(&e))?;
+            next = chunks.message().await?;
+        }
+        if writer.bytes() != total {
+            let sentence = format!("content ends after {} of {total} bytes", writer.bytes());
+            return Err(Status::invalid_argument(sentence));
+        }
+        spawn_blocking(move || writer.finish(Some(hash))).await.map_err(|e| gone(&e))?.map_err(|e| disk(&e))?;
+        Ok(Response::new(v1::PutResponse { already_present: false }))
+    }
+}
+
+/// Reads a blob from the offset on, chunk by chunk, as fast as the client takes them.
+fn send(
+    content: &ContentStore,
+    request: &v1::GetRequest,
+    sender: &mpsc::Sender<Result<v1::Chunk, Status>>,
+) -> Result<(), Status> {
+    let hash = convert::hash("hash", &request.hash).map_err(|e| refused(&e))?;
+    let Some(total) = content.bytes(&hash) else {
+        return Err(Status::not_found(format!("there is no content {hash}")));
+    };
+    if request.offset > total {
+        return Err(Status::out_of_range(format!("offset: {} is past the {total} bytes of {hash}", request.offset)));
+    }
+    let mut file = std::fs::File::open(content.path(&hash)).map_err(|e| disk(&e))?;
+    file.seek(SeekFrom::Start(request.offset)).map_err(|e| disk(&e))?;
+    let mut offset = request.offset;
+    // At least one chunk, so that the size is told also of empty content.
+    loop {
+        let mut data = Vec::with_capacity(CHUNK_BYTES);
+        (&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut data).map_err(|e| disk(&e))?;
+        let read = data.len() as u64;
+        let chunk = v1::Chunk { hash: request.hash.clone(), bytes_total: total, offset, data };
+        if sender.blocking_send(Ok(chunk)).is_err() {
+            return Ok(());
+        }
+        offset += read;
+        if read == 0 || offset >= total {
+            return Ok(());
+        }
+    }
+}
+
+fn refused(error: &convert::WireError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+fn gone(error: &tokio::task::JoinError) -> Status {
+    Status::internal(format!("a blob could not be worked on: {error}"))
+}
+
+/// What an error of the content store means for a client.
+fn disk(error: &std::io::Error) -> Status {
+    match error.kind() {
+        std::io::ErrorKind::InvalidData => Status::data_loss(error.to_string()),
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            Status::resource_exhausted(format!("the disk that holds the blobs is full: {error}"))
+        }
+        _ => Status::internal(error.to_string()),
+    }
+}

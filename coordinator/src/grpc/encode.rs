@@ -1,0 +1,157 @@
+//! Rows of the store to messages.
+
+use std::collections::HashMap;
+
+use experiment_spec::ids::{StepId, WorkerId};
+use orchestrator_proto::v1;
+
+use crate::{
+    service::{
+        handle::Assignment,
+        live::{Live, LiveWorker},
+        refusal::Refusal,
+    },
+    store::{
+        attempts::{AttemptRow, HistoryRow},
+        listing::StepRow,
+        logs::LogRow,
+        metrics::MetricRow,
+        records::RecordRow,
+        scores::Artifact,
+        snapshot,
+        workers::WorkerRow,
+    },
+};
+
+/// A share of a GPU in thousandths, at most a whole one.
+pub(crate) fn milli(share: f64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=1000 first")]
+    let milli = (share * 1e3).round().clamp(0.0, 1e3) as u32;
+    milli
+}
+
+/// An assignment.
+pub(crate) fn assignment(assignment: Assignment) -> v1::Assignment {
+    let Assignment { key: (step, attempt), grant, told } = assignment;
+    v1::Assignment {
+        step_id: step.0,
+        attempt: attempt.0,
+        spec_json: told.spec_json,
+        fingerprint: told.fingerprint,
+        cpus: grant.cpus,
+        gpu_share: grant.gpu.map_or(0.0, |(_, milli)| f64::from(milli) / 1e3),
+        gpu_index: grant.gpu.and_then(|(index, _)| i32::try_from(index).ok()).unwrap_or(-1),
+        memory_bytes: grant.memory_bytes,
+        time_limit_s: told.time_limit_s,
+        features: told.features.into_iter().map(artifact).collect(),
+    }
+}
+
+/// An artifact.
+pub(crate) fn artifact(artifact: Artifact) -> v1::Artifact {
+    v1::Artifact { name: artifact.name, hash: artifact.hash.to_string(), bytes: artifact.bytes }
+}
+
+/// A step with its latest progress.
+pub(crate) fn step(row: StepRow, live: &Live) -> v1::StepSummary {
+    v1::StepSummary {
+        progress: live.progress(StepId(row.id)),
+        id: row.id,
+        kind: row.kind,
+        state: row.state,
+        attempt: row.attempt,
+        method: row.method,
+        label: row.label,
+        data_set: row.data_set,
+        seed: row.seed.cast_unsigned(),
+        needs: row.needs.unwrap_or(0),
+        worker: row.worker.unwrap_or_default(),
+        failure_kind: row.failure_kind.unwrap_or_default(),
+        failure: row.failure.unwrap_or_default(),
+        created_at_ms: row.created_at_ms,
+        started_at_ms: row.started_at_ms.unwrap_or(0),
+        ended_at_ms: row.ended_at_ms.unwrap_or(0),
+        bi_modal_average: row.bi_modal_average,
+    }
+}
+
+/// An attempt.
+pub(crate) fn attempt(row: AttemptRow) -> v1::Attempt {
+    v1::Attempt {
+        number: row.number,
+        worker: row.worker,
+        outcome: row.outcome.unwrap_or_default(),
+        assigned_at_ms: row.assigned_at_ms,
+        started_at_ms: row.started_at_ms.unwrap_or(0),
+        ended_at_ms: row.ended_at_ms.unwrap_or(0),
+        kind: row.kind.unwrap_or_default(),
+    }
+}
+
+/// A line of history.
+pub(crate) fn history(row: HistoryRow) -> v1::HistoryLine {
+    v1::HistoryLine { at_ms: row.at_ms, attempt: row.attempt, sentence: row.sentence }
+}
+
+/// A log line.
+pub(crate) fn log(row: LogRow) -> v1::LogLine {
+    v1::LogLine {
+        position: row.position.cast_unsigned(),
+        at_ms: row.at_ms,
+        attempt: row.attempt,
+        stream: row.stream,
+        text: row.text,
+    }
+}
+
+/// A metric point.
+pub(crate) fn metric(row: MetricRow) -> v1::MetricPoint {
+    let MetricRow { name, iteration, value } = row;
+    v1::MetricPoint { name, iteration: iteration.cast_unsigned(), value: value.unwrap_or(f64::NAN) }
+}
+
+/// A record.
+pub(crate) fn record(row: RecordRow) -> v1::Record {
+    v1::Record {
+        step_id: row.step_id,
+        data_set: row.data_set,
+        method: row.method,
+        label: row.label,
+        seed: row.seed.cast_unsigned(),
+        state: row.state,
+        failure: row.failure.unwrap_or_default(),
+        scores_json: row.scores_json.unwrap_or_default(),
+        spec_json: row.spec_json,
+        seconds: row.seconds,
+        encoder_seed: row.encoder_seed.cast_unsigned(),
+        features_hash: row.features_hash.unwrap_or_default(),
+    }
+}
+
+/// A worker: as it is now when it is online, else as it was last seen.
+pub(crate) fn worker(row: WorkerRow, live: &HashMap<WorkerId, LiveWorker>) -> Result<v1::WorkerSummary, Refusal> {
+    let now = live.get(&WorkerId(row.id));
+    let state = match now {
+        None => row.state,
+        Some(now) if now.draining => "draining".to_owned(),
+        Some(_) => "online".to_owned(),
+    };
+    let gpus = snapshot::gpus(&row.gpus_json)?;
+    let devices = if gpus.is_empty() {
+        vec![format!("{} cpus", row.cpus)]
+    } else {
+        gpus.iter().map(|gpu| format!("GPU {} {}", gpu.index, gpu.model)).collect()
+    };
+    Ok(v1::WorkerSummary {
+        id: row.id,
+        name: row.name,
+        state,
+        cpus: row.cpus,
+        cpus_used: now.map_or(0, |now| now.cpus_used),
+        devices,
+        version: row.program_version,
+        kind: row.kind,
+        last_seen_ms: now.map_or(row.last_seen_ms, |now| now.last_seen_ms.max(row.last_seen_ms)),
+        steps: now.map(|now| now.steps.iter().map(|step| step.0).collect()).unwrap_or_default(),
+    })
+}

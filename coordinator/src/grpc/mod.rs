@@ -1,0 +1,9 @@
+//! The services: decode, call, encode. They decide nothing.
+
+pub(crate) mod blobs;
+pub(crate) mod encode;
+pub(crate) mod fleet;
+pub(crate) mod logs;
+pub(crate) mod reports;
+pub(crate) mod submission;
+pub(crate) mod submit;

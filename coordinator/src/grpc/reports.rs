@@ -1,0 +1,98 @@
+//! Reports of attempts, from the wire. Whatever cannot be read becomes a failure of its attempt or is
+//! set aside: a report that is refused would be sent for ever.
+
+use experiment_spec::{
+    ids::{AttemptNumber, StepId},
+    run::FailureKind,
+};
+use orchestrator_proto::{
+    convert,
+    v1::{self, attempt_event::Event as Wire},
+};
+
+use crate::{
+    service::reports::{Event, Report},
+    store::scores::{Artifact, Outcome},
+};
+
+/// Longest name of a metric, an artifact or a log stream, in bytes; longer ones are cut.
+const MAX_NAME_BYTES: usize = 100;
+/// Longest log line, in bytes; longer ones are cut.
+const MAX_LINE_BYTES: usize = 8 << 10;
+/// Longest failure message, in bytes; longer ones are cut.
+const MAX_MESSAGE_BYTES: usize = 4 << 10;
+/// Longest text of scores, in bytes.
+const MAX_SCORES_BYTES: usize = 1 << 20;
+/// Most artifacts of a step.
+const MAX_ARTIFACTS: usize = 1_000;
+
+/// Reads one report.
+pub(crate) fn decode(report: v1::Report) -> Report {
+    let v1::Report { sequence, step_id, attempt, at_ms, event } = report;
+    let event = match event.and_then(|event| event.event) {
+        None => Event::Unknown,
+        Some(wire) => decode_event(wire),
+    };
+    Report { sequence, step: StepId(step_id), attempt: AttemptNumber(attempt), at_ms, event }
+}
+
+fn decode_event(wire: Wire) -> Event {
+    match wire {
+        Wire::Started(started) => {
+            Event::Started { from_iteration: started.from_iteration, kind: cut(started.kind, MAX_NAME_BYTES * 2) }
+        }
+        Wire::Progress(mut progress) => {
+            progress.stage = cut(progress.stage, MAX_NAME_BYTES);
+            Event::Progress(progress)
+        }
+        Wire::Metrics(metrics) => {
+            let point = |point: v1::MetricPoint| (cut(point.name, MAX_NAME_BYTES), point.iteration, point.value);
+            Event::Metrics(metrics.points.into_iter().map(point).collect())
+        }
+        Wire::Log(line) => {
+            Event::Log { stream: cut(line.stream, MAX_NAME_BYTES), text: cut(line.text, MAX_LINE_BYTES) }
+        }
+        Wire::CheckpointSaved(saved) => Event::CheckpointSaved { iteration: saved.iteration },
+        Wire::Succeeded(succeeded) => match outcome(succeeded) {
+            Ok(outcome) => Event::Succeeded(Box::new(outcome)),
+            Err(why) => Event::bad_result(&why),
+        },
+        Wire::Failed(failed) => {
+            let message = cut(failed.message, MAX_MESSAGE_BYTES);
+            let Some(kind) = FailureKind::from_name(&failed.failure_kind) else {
+                let kind = cut(failed.failure_kind, MAX_NAME_BYTES);
+                let message = format!("unknown kind of failure `{kind}`: {message}");
+                return Event::Failed { kind: FailureKind::Killed, message };
+            };
+            Event::Failed { kind, message }
+        }
+        Wire::Released(released) => Event::Released { reason: cut(released.reason, MAX_MESSAGE_BYTES) },
+    }
+}
+
+/// Reads a result; whether it has what its step must leave is checked where the step is known.
+fn outcome(succeeded: v1::Succeeded) -> Result<Outcome, String> {
+    let v1::Succeeded { scores_json, artifacts, seconds } = succeeded;
+    if scores_json.len() > MAX_SCORES_BYTES {
+        return Err(format!("its scores have {} bytes, at most {MAX_SCORES_BYTES} are taken", scores_json.len()));
+    }
+    let scores = serde_json::from_str(&scores_json).map_err(|error| format!("its scores cannot be read: {error}"));
+    if artifacts.len() > MAX_ARTIFACTS {
+        return Err(format!("it left {} artifacts, at most {MAX_ARTIFACTS} are taken", artifacts.len()));
+    }
+    let artifacts = artifacts.into_iter().map(|artifact| {
+        let hash = convert::hash("artifacts.hash", &artifact.hash).map_err(|error| error.to_string())?;
+        Ok(Artifact { name: cut(artifact.name, MAX_NAME_BYTES), hash, bytes: artifact.bytes })
+    });
+    let artifacts = artifacts.collect::<Result<_, String>>()?;
+    let seconds = if seconds.is_finite() { seconds.max(0.0) } else { 0.0 };
+    Ok(Outcome { scores_json, scores, artifacts, seconds })
+}
+
+/// The text, cut at a character's border to so many bytes.
+fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+    }
+    text
+}

@@ -1,0 +1,30 @@
+//! Duties on a timer: one pass each, and one dull loop.
+
+use std::time::Duration;
+
+use crate::service::{
+    handle::{Command, Handle},
+    refusal::Refusal,
+};
+
+/// Passes within one worker timeout: a silent worker is noticed a fifth of it late at most.
+const SWEEPS_PER_TIMEOUT: u32 = 5;
+
+/// Looks once for workers that were silent too long; returns how many were declared lost.
+pub(crate) async fn sweep_one(handle: &Handle) -> Result<u32, Refusal> {
+    handle.ask(Command::Sweep).await
+}
+
+/// Sweeps until the coordinator stops.
+pub(crate) async fn keep_sweeping(handle: Handle, worker_timeout: Duration) {
+    let mut pause = tokio::time::interval(worker_timeout / SWEEPS_PER_TIMEOUT);
+    pause.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        pause.tick().await;
+        match sweep_one(&handle).await {
+            Err(Refusal::Stopping) => return,
+            Err(error) => tracing::warn!(%error, "the fleet could not be looked at; tried again later"),
+            Ok(_) => {}
+        }
+    }
+}

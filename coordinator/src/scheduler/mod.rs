@@ -1,0 +1,8 @@
+//! What runs where and when: plain values and functions of them. No clock, no store, no await.
+
+pub(crate) mod effects;
+pub(crate) mod place;
+pub(crate) mod reactor;
+pub(crate) mod state;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! Which steps a polling worker is given. Strictly in the order of the queue: a step that this worker
+//! could hold when empty is never overtaken on it, so a large step cannot starve.
+
+use experiment_spec::{
+    ids::{StepId, WorkerId},
+    run::{Device, Resources},
+};
+
+use super::state::{Capacity, Grant, Phase, Scheduler, Worker};
+
+/// Most assignments in one answer: keeps answers small and workers busy for many poll intervals.
+pub(crate) const MAX_ASSIGNMENTS: usize = 64;
+/// Most queued steps looked at for one answer; further ones are of the same submissions as a rule.
+const MAX_LOOKED_AT: usize = 1_000;
+/// A whole GPU in thousandths.
+const WHOLE_GPU: u32 = 1_000;
+
+/// What the worker itself says is free. Its word can only lower what the scheduler reckons.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Free {
+    pub(crate) cpus: u32,
+    /// Index and thousandths free.
+    pub(crate) gpus: Vec<(u32, u32)>,
+}
+
+impl Free {
+    /// Everything.
+    #[cfg(test)]
+    pub(crate) fn all_of(capacity: &Capacity) -> Self {
+        Self { cpus: capacity.cpus, gpus: capacity.gpus.iter().map(|index| (*index, WHOLE_GPU)).collect() }
+    }
+}
+
+/// Steps to assign to this worker now, with what each is granted.
+pub(crate) fn place(scheduler: &Scheduler, id: WorkerId, free: &Free, now_ms: i64) -> Vec<(StepId, Grant)> {
+    let Some(worker) = scheduler.workers.get(&id) else { return Vec::new() };
+    let mut left = Left::of(worker, free);
+    let mut placed = Vec::new();
+    for step in scheduler.ready().take(MAX_LOOKED_AT) {
+        if placed.len() == MAX_ASSIGNMENTS || left.cpus == 0 {
+            break;
+        }
+        if matches!(step.phase, Phase::Ready { not_before_ms } if not_before_ms > now_ms) {
+            continue;
+        }
+        let whole = Left::whole(&worker.capacity);
+        if whole.grant(&step.resources, &worker.capacity).is_none() {
+            continue;
+        }
+        let Some(grant) = left.grant(&step.resources, &worker.capacity) else { break };
+        left.take(&grant);
+        placed.push((step.id, grant));
+    }
+    placed
+}
+
+/// What is left of a worker while steps are placed on it.
+#[derive(Clone, Debug)]
+struct Left {
+    cpus: u32,
+    gpus: Vec<(u32, u32)>,
+    memory_bytes: u64,
+}
+
+impl Left {
+    fn whole(capacity: &Capacity) -> Self {
+        Self {
+            cpus: capacity.cpus,
+            gpus: capacity.gpus.iter().map(|index| (*index, WHOLE_GPU)).collect(),
+            memory_bytes: capacity.memory_bytes,
+        }
+    }
+
+    fn of(worker: &Worker, free: &Free) -> Self {
+        let mut left = Self::whole(&worker.capacity);
+        for grant in worker.taken.values() {
+            left.take(grant);
+        }
+        left.cpus = left.cpus.min(free.cpus);
+        for (index, share) in &mut left.gpus {
+            let said = free.gpus.iter().find(|gpu| gpu.0 == *index).map_or(0, |gpu| gpu.1);
+            *share = (*share).min(said);
+        }
+        left
+    }
+
+    fn take(&mut self, grant: &Grant) {
+        self.cpus = self.cpus.saturating_sub(grant.cpus);
+        self.memory_bytes = self.memory_bytes.saturating_sub(grant.memory_bytes);
+        if let Some((index, share)) = grant.gpu
+            && let Some(gpu) = self.gpus.iter_mut().find(|gpu| gpu.0 == index)
+        {
+            gpu.1 = gpu.1.saturating_sub(share);
+        }
+    }
+
+    /// What the step would be granted of what is left; `None` when it does not fit. A step that asks
+    /// for more processors than the worker has gets all of them: cpus are a share of the machine, and
+    /// a smaller machine is only slower. Memory is not: too little of it ends in a failure.
+    fn grant(&self, asked: &Resources, capacity: &Capacity) -> Option<Grant> {
+        let cpus = asked.cpus.clamp(1, capacity.cpus.max(1));
+        let share = gpu_share(asked, capacity)?;
+        let gpu = match share {
+            0 => None,
+            // The fullest GPU that still holds it, so that whole ones stay whole.
+            share => Some((self.gpus.iter().filter(|gpu| gpu.1 >= share).min_by_key(|gpu| gpu.1)?.0, share)),
+        };
+        (cpus <= self.cpus && asked.memory_bytes <= self.memory_bytes).then_some(Grant {
+            cpus,
+            gpu,
+            memory_bytes: asked.memory_bytes,
+        })
+    }
+}
+
+/// Thousandths of a GPU to take on such a worker, 0 for none; `None` when it insists on one and there
+/// is none. One attempt uses one device, so a share is at most a whole GPU.
+fn gpu_share(asked: &Resources, capacity: &Capacity) -> Option<u32> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 1..=1000 first")]
+    let milli = |share: f64| (share * 1e3).round().clamp(1.0, 1e3) as u32;
+    match asked.device {
+        Device::Cpu => Some(0),
+        Device::Auto if capacity.gpus.is_empty() || asked.gpus <= 0.0 => Some(0),
+        Device::Cuda if capacity.gpus.is_empty() => None,
+        Device::Cuda if asked.gpus <= 0.0 => Some(WHOLE_GPU),
+        Device::Auto | Device::Cuda => Some(milli(asked.gpus)),
+    }
+}

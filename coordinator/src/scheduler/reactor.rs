@@ -1,0 +1,263 @@
+//! What the scheduler does about what happened: free functions named after the event, which change the
+//! state and push effects. They never wait and never write, so every race is an ordinary unit test.
+
+use std::collections::BTreeSet;
+
+use experiment_spec::{
+    ids::{AttemptNumber, StepId, WorkerId},
+    run::FailureKind,
+};
+
+use super::{
+    effects::{Because, Effect, Guard},
+    place::{Free, place},
+    state::{AttemptKey, Capacity, Grant, Phase, Scheduler, Step, Worker},
+};
+
+/// Attempts after which a step is given up even when each one only lost its worker: it may be what
+/// brings the workers down.
+pub(crate) const MAX_ATTEMPTS: u32 = 1_000;
+/// Pause before the attempt after a first failure; doubles with each attempt.
+const FIRST_BACK_OFF_MS: i64 = 2_000;
+/// Longest pause.
+const MAX_BACK_OFF_MS: i64 = 60_000;
+
+/// What an attempt reported, as far as it decides anything here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reported {
+    /// Its process is at work.
+    Started,
+    /// Metrics, log lines, checkpoints, progress.
+    Detail,
+    /// It ended with a result.
+    Succeeded,
+    /// It ended without.
+    Failed { kind: FailureKind, message: String },
+    /// The worker gives the step back unfinished.
+    Released { reason: String },
+}
+
+/// What a worker says of itself in a poll.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Poll {
+    pub(crate) free: Free,
+    pub(crate) draining: bool,
+    /// Attempts it has, and those it reported about in this poll.
+    pub(crate) held: BTreeSet<AttemptKey>,
+}
+
+/// What a poll is answered, besides new assignments (which are effects).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PollAnswer {
+    /// Attempts it does not know of although they are its own: the answer that held them was lost.
+    pub(crate) again: Vec<(AttemptKey, Grant)>,
+    /// Attempts that no longer count.
+    pub(crate) stop: Vec<AttemptKey>,
+}
+
+/// Steps were queued in the store, extractions before what needs them.
+pub(crate) fn on_queued(scheduler: &mut Scheduler, steps: Vec<Step>) {
+    for mut step in steps {
+        let waits = step.needs.is_some_and(|needs| scheduler.step(needs).is_some());
+        step.phase = if waits { Phase::Waiting } else { Phase::Ready { not_before_ms: 0 } };
+        scheduler.insert(step);
+    }
+}
+
+/// A worker came, or came again. Returns those of `held` that no longer count.
+pub(crate) fn on_worker_registered(
+    scheduler: &mut Scheduler,
+    id: WorkerId,
+    (name, capacity): (String, Capacity),
+    held: &BTreeSet<AttemptKey>,
+    now_ms: i64,
+    effects: &mut Vec<Effect>,
+) -> Vec<AttemptKey> {
+    for key in scheduler.at_work(id) {
+        if !held.contains(&key) {
+            give_back(scheduler, id, key, Because::WorkerWithoutIt, now_ms, effects);
+        }
+    }
+    let mut taken = scheduler.workers.remove(&id).map(|worker| worker.taken).unwrap_or_default();
+    taken.retain(|key, _| held.contains(key));
+    scheduler.workers.insert(id, Worker { name, capacity, taken });
+    held.iter().copied().filter(|key| !scheduler.is_current(id, *key)).collect()
+}
+
+/// A worker was not heard of for too long.
+pub(crate) fn on_worker_lost(scheduler: &mut Scheduler, id: WorkerId, now_ms: i64, effects: &mut Vec<Effect>) {
+    for key in scheduler.at_work(id) {
+        give_back(scheduler, id, key, Because::WorkerLost, now_ms, effects);
+    }
+    scheduler.workers.remove(&id);
+}
+
+/// A worker polled; its reports were handled before.
+pub(crate) fn on_worker_polled(
+    scheduler: &mut Scheduler,
+    id: WorkerId,
+    poll: &Poll,
+    now_ms: i64,
+    effects: &mut Vec<Effect>,
+) -> PollAnswer {
+    let mut answer = PollAnswer::default();
+    for key in scheduler.at_work(id) {
+        if poll.held.contains(&key) {
+            continue;
+        }
+        match scheduler.step(key.0).map(|step| step.phase) {
+            Some(Phase::Assigned(_)) => answer.again.push((key, scheduler.workers[&id].taken[&key])),
+            _ => give_back(scheduler, id, key, Because::WorkerWithoutIt, now_ms, effects),
+        }
+    }
+    answer.stop = poll.held.iter().copied().filter(|key| !scheduler.is_current(id, *key)).collect();
+    release_gone(scheduler, id, &poll.held);
+    if !poll.draining {
+        for (step, grant) in place(scheduler, id, &poll.free, now_ms) {
+            assign(scheduler, id, step, grant, now_ms, effects);
+        }
+    }
+    answer
+}
+
+/// An attempt reported something. Returns whether the attempt counts: if not, nothing of the report
+/// is kept but a line of history.
+pub(crate) fn on_report(
+    scheduler: &mut Scheduler,
+    worker: WorkerId,
+    key: AttemptKey,
+    reported: Reported,
+    now_ms: i64,
+    effects: &mut Vec<Effect>,
+) -> bool {
+    let (id, attempt) = key;
+    let Some(step) = scheduler.step(id).filter(|_| scheduler.is_current(worker, key)) else {
+        let what = match reported {
+            Reported::Started => "start",
+            Reported::Succeeded => "result",
+            Reported::Failed { .. } => "failure",
+            Reported::Released { .. } => "release",
+            Reported::Detail => return false,
+        };
+        effects.push(Effect::SetAside { step: id, attempt, what });
+        return false;
+    };
+    let guard = Guard::of(step);
+    match reported {
+        Reported::Detail => {}
+        Reported::Started => {
+            if matches!(step.phase, Phase::Assigned(_)) {
+                effects.push(Effect::Start { guard });
+                scheduler.set_phase(id, Phase::Running(worker), now_ms);
+            }
+        }
+        Reported::Succeeded => {
+            effects.push(Effect::Succeed { guard });
+            scheduler.release(worker, key);
+            scheduler.remove(id);
+            for waiting in scheduler.waiting_for(id) {
+                scheduler.set_phase(waiting, Phase::Ready { not_before_ms: 0 }, now_ms);
+            }
+        }
+        Reported::Failed { kind, message } => {
+            give_back(scheduler, worker, key, Because::Failed { kind, message }, now_ms, effects);
+        }
+        Reported::Released { reason } => {
+            give_back(scheduler, worker, key, Because::Released { reason }, now_ms, effects);
+        }
+    }
+    true
+}
+
+/// A user took steps back; what waits for one of them is taken back with it.
+pub(crate) fn on_cancelled(scheduler: &mut Scheduler, steps: &[StepId], effects: &mut Vec<Effect>) {
+    for &id in steps {
+        let Some(step) = scheduler.step(id) else { continue };
+        effects.push(Effect::Cancel { guard: Guard::of(step) });
+        let waiting = scheduler.waiting_for(id);
+        // What it occupies is released when its worker no longer has it.
+        scheduler.remove(id);
+        on_cancelled(scheduler, &waiting, effects);
+    }
+}
+
+/// The attempt ended without a result: into the queue again, or failed for good.
+fn give_back(
+    scheduler: &mut Scheduler,
+    worker: WorkerId,
+    key: AttemptKey,
+    because: Because,
+    now_ms: i64,
+    effects: &mut Vec<Effect>,
+) {
+    let (id, attempt) = key;
+    scheduler.release(worker, key);
+    let Some(step) = scheduler.step(id) else { return };
+    let guard = Guard::of(step);
+    let (again, retries_left, not_before_ms) = match &because {
+        Because::WorkerLost | Because::WorkerWithoutIt => (true, step.retries_left, 0),
+        // A worker without room must not be offered it again at once.
+        Because::Released { .. } => (true, step.retries_left, now_ms + FIRST_BACK_OFF_MS),
+        Because::Failed { kind, .. } => (
+            kind.may_try_again() && step.retries_left > 0,
+            step.retries_left.saturating_sub(1),
+            now_ms + back_off_ms(attempt),
+        ),
+    };
+    if again && attempt.0 < MAX_ATTEMPTS {
+        effects.push(Effect::Requeue { guard, because, retries_left, not_before_ms });
+        scheduler.update(id, |step| step.retries_left = retries_left);
+        scheduler.set_phase(id, Phase::Ready { not_before_ms }, now_ms);
+        return;
+    }
+    let (kind, message) = match because {
+        Because::Failed { kind, message } => (kind, message),
+        Because::WorkerLost | Because::WorkerWithoutIt | Because::Released { .. } => {
+            (FailureKind::Lost, format!("given up after {MAX_ATTEMPTS} attempts that each lost their worker"))
+        }
+    };
+    fail(scheduler, id, kind, message, effects);
+}
+
+/// A step failed for good, and with it everything that waits for it.
+fn fail(scheduler: &mut Scheduler, id: StepId, kind: FailureKind, message: String, effects: &mut Vec<Effect>) {
+    let Some(step) = scheduler.step(id) else { return };
+    let guard = Guard::of(step);
+    let waiting = scheduler.waiting_for(id);
+    scheduler.remove(id);
+    for waits in waiting {
+        let reason = format!("its features could not be made: extraction {id} failed: {message}");
+        fail(scheduler, waits, kind, reason, effects);
+    }
+    effects.push(Effect::Fail { guard, kind, message });
+}
+
+fn assign(
+    scheduler: &mut Scheduler,
+    worker: WorkerId,
+    id: StepId,
+    grant: Grant,
+    now_ms: i64,
+    effects: &mut Vec<Effect>,
+) {
+    let step = scheduler.step(id).expect("only queued steps are placed");
+    let attempt = AttemptNumber(step.attempt.0 + 1);
+    effects.push(Effect::Assign { guard: Guard::of(step), worker, grant });
+    scheduler.update(id, |step| step.attempt = attempt);
+    scheduler.set_phase(id, Phase::Assigned(worker), now_ms);
+    let worker = scheduler.workers.get_mut(&worker).expect("steps are placed on workers that are online");
+    worker.taken.insert((id, attempt), grant);
+}
+
+/// Frees what attempts occupied that neither count nor are there any more.
+fn release_gone(scheduler: &mut Scheduler, id: WorkerId, held: &BTreeSet<AttemptKey>) {
+    let current: BTreeSet<_> = scheduler.at_work(id).into_iter().collect();
+    if let Some(worker) = scheduler.workers.get_mut(&id) {
+        worker.taken.retain(|key, _| current.contains(key) || held.contains(key));
+    }
+}
+
+fn back_off_ms(attempt: AttemptNumber) -> i64 {
+    let doublings = attempt.0.saturating_sub(1).min(10);
+    (FIRST_BACK_OFF_MS << doublings).min(MAX_BACK_OFF_MS)
+}

@@ -1,0 +1,236 @@
+//! What the scheduler knows: the steps that are not final, and the workers that are online.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use experiment_spec::{
+    ids::{AttemptNumber, StepId, SubmissionId, WorkerId},
+    run::{Resources, State},
+};
+
+/// Place in the queue: the order of submissions, in them the order of the plan (breadth-first seeds).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Order {
+    pub(crate) submission: SubmissionId,
+    pub(crate) position: u32,
+}
+
+/// What one attempt occupies of its worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Grant {
+    pub(crate) cpus: u32,
+    /// Index of the GPU and thousandths of it.
+    pub(crate) gpu: Option<(u32, u32)>,
+    pub(crate) memory_bytes: u64,
+}
+
+/// Where a live step is. Only what is at work has a worker, so nothing else can be released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Queued; the extraction it needs has not succeeded.
+    Waiting,
+    /// Queued; may be assigned from this time on.
+    Ready { not_before_ms: i64 },
+    /// Given to a worker.
+    Assigned(WorkerId),
+    /// Confirmed by its worker.
+    Running(WorkerId),
+}
+
+impl Phase {
+    /// The worker that has it.
+    pub(crate) fn worker(self) -> Option<WorkerId> {
+        match self {
+            Self::Waiting | Self::Ready { .. } => None,
+            Self::Assigned(worker) | Self::Running(worker) => Some(worker),
+        }
+    }
+
+    /// The state that is stored.
+    pub(crate) fn state(self) -> State {
+        match self {
+            Self::Waiting | Self::Ready { .. } => State::Queued,
+            Self::Assigned(_) => State::Assigned,
+            Self::Running(_) => State::Running,
+        }
+    }
+}
+
+/// A step that is not final.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Step {
+    pub(crate) id: StepId,
+    pub(crate) order: Order,
+    /// The extraction that must succeed first; `None` when there is none.
+    pub(crate) needs: Option<StepId>,
+    pub(crate) resources: Resources,
+    pub(crate) attempt: AttemptNumber,
+    pub(crate) retries_left: u32,
+    /// When it came into its present state.
+    pub(crate) since_ms: i64,
+    pub(crate) phase: Phase,
+}
+
+/// What a worker has in all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Capacity {
+    pub(crate) cpus: u32,
+    /// Indices of its GPUs.
+    pub(crate) gpus: Vec<u32>,
+    pub(crate) memory_bytes: u64,
+}
+
+/// One attempt of one step.
+pub(crate) type AttemptKey = (StepId, AttemptNumber);
+
+/// A worker that is online.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Worker {
+    pub(crate) name: String,
+    pub(crate) capacity: Capacity,
+    /// Current attempts, and those told to stop whose processes may still be there.
+    pub(crate) taken: BTreeMap<AttemptKey, Grant>,
+}
+
+/// Everything that decisions are made from. Rebuilt from the store on start and after a failed write.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Scheduler {
+    steps: BTreeMap<StepId, Step>,
+    ready: BTreeSet<(Order, StepId)>,
+    waiting: BTreeMap<StepId, BTreeSet<StepId>>,
+    pub(crate) workers: BTreeMap<WorkerId, Worker>,
+}
+
+impl Scheduler {
+    /// Takes in a step that is not final. `Waiting` without a live extraction becomes ready.
+    pub(crate) fn insert(&mut self, step: Step) {
+        self.remove(step.id);
+        self.index(&step);
+        self.steps.insert(step.id, step);
+    }
+
+    /// Forgets a step, which has become final.
+    pub(crate) fn remove(&mut self, id: StepId) -> Option<Step> {
+        let step = self.steps.remove(&id)?;
+        self.unindex(&step);
+        Some(step)
+    }
+
+    /// Moves a live step into another phase.
+    pub(crate) fn set_phase(&mut self, id: StepId, phase: Phase, now_ms: i64) {
+        let mut step = self.remove(id).expect("only live steps change their phase");
+        step.phase = phase;
+        step.since_ms = now_ms;
+        self.insert(step);
+    }
+
+    fn index(&mut self, step: &Step) {
+        match step.phase {
+            Phase::Waiting => {
+                let needs = step.needs.expect("only a step that needs another waits");
+                self.waiting.entry(needs).or_default().insert(step.id);
+            }
+            Phase::Ready { .. } => {
+                self.ready.insert((step.order, step.id));
+            }
+            Phase::Assigned(_) | Phase::Running(_) => {}
+        }
+    }
+
+    fn unindex(&mut self, step: &Step) {
+        self.ready.remove(&(step.order, step.id));
+        if let Some(needs) = step.needs
+            && let Some(waiting) = self.waiting.get_mut(&needs)
+        {
+            waiting.remove(&step.id);
+            if waiting.is_empty() {
+                self.waiting.remove(&needs);
+            }
+        }
+    }
+
+    /// A live step.
+    pub(crate) fn step(&self, id: StepId) -> Option<&Step> {
+        self.steps.get(&id)
+    }
+
+    /// Changes what does not decide where a step stands (attempt, retries).
+    pub(crate) fn update(&mut self, id: StepId, change: impl FnOnce(&mut Step)) {
+        let mut step = self.remove(id).expect("only live steps are changed");
+        change(&mut step);
+        self.insert(step);
+    }
+
+    /// Steps that may be assigned, in the order of the queue (back-off not looked at).
+    pub(crate) fn ready(&self) -> impl Iterator<Item = &Step> {
+        self.ready.iter().map(|(_, id)| &self.steps[id])
+    }
+
+    /// Steps that wait for this extraction.
+    pub(crate) fn waiting_for(&self, extraction: StepId) -> Vec<StepId> {
+        self.waiting.get(&extraction).map(|ids| ids.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// Current attempts of a worker.
+    pub(crate) fn at_work(&self, worker: WorkerId) -> Vec<AttemptKey> {
+        let taken = self.workers.get(&worker).map(|worker| &worker.taken);
+        taken.into_iter().flat_map(BTreeMap::keys).copied().filter(|key| self.is_current(worker, *key)).collect()
+    }
+
+    /// Whether this attempt is the one that counts, and this worker has it.
+    pub(crate) fn is_current(&self, worker: WorkerId, (step, attempt): AttemptKey) -> bool {
+        self.steps.get(&step).is_some_and(|step| step.attempt == attempt && step.phase.worker() == Some(worker))
+    }
+
+    /// Gives back what an attempt occupied.
+    pub(crate) fn release(&mut self, worker: WorkerId, key: AttemptKey) {
+        if let Some(worker) = self.workers.get_mut(&worker) {
+            worker.taken.remove(&key);
+        }
+    }
+
+    /// Re-derives everything that is kept twice; for tests and debug builds.
+    ///
+    /// # Panics
+    /// When two views disagree or a worker is over-committed.
+    #[cfg(test)]
+    pub(crate) fn check(&self) {
+        let ready: BTreeSet<_> = self
+            .steps
+            .values()
+            .filter(|step| matches!(step.phase, Phase::Ready { .. }))
+            .map(|step| (step.order, step.id))
+            .collect();
+        assert_eq!(ready, self.ready, "queue and steps agree");
+        let mut waiting: BTreeMap<StepId, BTreeSet<StepId>> = BTreeMap::new();
+        for step in self.steps.values() {
+            let needs_live = step.needs.is_some_and(|needs| self.steps.contains_key(&needs));
+            assert_eq!(step.phase == Phase::Waiting, needs_live, "{} waits exactly for a live extraction", step.id);
+            if step.phase == Phase::Waiting {
+                waiting.entry(step.needs.unwrap()).or_default().insert(step.id);
+            }
+            if let Some(worker) = step.phase.worker() {
+                assert!(step.attempt.0 > 0, "what is at work has an attempt");
+                let worker = self.workers.get(&worker).expect("what is at work is at an online worker");
+                assert!(worker.taken.contains_key(&(step.id, step.attempt)), "{} occupies its worker", step.id);
+            }
+        }
+        assert_eq!(waiting, self.waiting, "waiting lists and steps agree");
+        for worker in self.workers.values() {
+            worker.check();
+        }
+    }
+}
+
+#[cfg(test)]
+impl Worker {
+    fn check(&self) {
+        let cpus: u32 = self.taken.values().map(|grant| grant.cpus).sum();
+        assert!(cpus <= self.capacity.cpus, "{} has {} cpus, {cpus} are taken", self.name, self.capacity.cpus);
+        let memory: u64 = self.taken.values().map(|grant| grant.memory_bytes).sum();
+        assert!(memory <= self.capacity.memory_bytes, "{} is over-committed in memory", self.name);
+        for index in &self.capacity.gpus {
+            let share: u32 = self.taken.values().filter_map(|g| g.gpu).filter(|g| g.0 == *index).map(|g| g.1).sum();
+            assert!(share <= 1000, "GPU {index} of {} is over-committed", self.name);
+        }
+    }
+}

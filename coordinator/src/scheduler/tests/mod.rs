@@ -1,0 +1,6 @@
+//! Event in, effects out; every invariant is checked again after each event.
+
+mod events;
+mod model;
+mod placement;
+mod random;

@@ -1,0 +1,126 @@
+//! How everybody else speaks to the owner: one bounded queue of commands, each with its answer.
+
+use std::collections::BTreeSet;
+
+use experiment_spec::ids::{StepId, SubmissionId, WorkerId};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{planning::Planned, refusal::Refusal, reports::Report};
+use crate::{
+    scheduler::{
+        place::Free,
+        state::{AttemptKey, Grant},
+    },
+    store::{assignments::Told, submissions::NewSubmission, workers::Registration},
+};
+
+/// Commands that may wait. More means that the disk does not keep up: callers are told to try again.
+pub(crate) const MAX_COMMANDS: usize = 1_024;
+
+/// Result of a command.
+pub(crate) type Answer<T> = Result<T, Refusal>;
+
+/// A submission that is in order, to be queued.
+#[derive(Clone, Debug)]
+pub(crate) struct Submit {
+    pub(crate) new: NewSubmission,
+    pub(crate) planned: Planned,
+    pub(crate) force: bool,
+    pub(crate) resume: bool,
+}
+
+/// Which submission answers a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Submitted {
+    pub(crate) id: SubmissionId,
+    pub(crate) resumed: bool,
+}
+
+/// A worker that comes.
+#[derive(Clone, Debug)]
+pub(crate) struct Register {
+    pub(crate) worker: Registration,
+    pub(crate) held: BTreeSet<AttemptKey>,
+}
+
+/// What a worker that came is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Registered {
+    pub(crate) id: WorkerId,
+    pub(crate) drop: Vec<AttemptKey>,
+    pub(crate) last_sequence: u64,
+}
+
+/// A poll.
+#[derive(Clone, Debug)]
+pub(crate) struct Poll {
+    pub(crate) worker: WorkerId,
+    pub(crate) reports: Vec<Report>,
+    pub(crate) free: Free,
+    pub(crate) draining: bool,
+    pub(crate) held: BTreeSet<AttemptKey>,
+}
+
+/// One attempt for a worker to start.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Assignment {
+    pub(crate) key: AttemptKey,
+    pub(crate) grant: Grant,
+    pub(crate) told: Told,
+}
+
+/// The answer to a poll.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Polled {
+    pub(crate) acknowledged: u64,
+    pub(crate) assignments: Vec<Assignment>,
+    pub(crate) stop: Vec<AttemptKey>,
+    pub(crate) register_again: bool,
+}
+
+/// Which steps to cancel: those of a submission (by name or id), or these.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Chosen {
+    pub(crate) submission: Option<String>,
+    pub(crate) steps: Vec<StepId>,
+}
+
+/// Which steps to queue again.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Retry {
+    pub(crate) chosen: Chosen,
+    /// Only those that failed in this way.
+    pub(crate) failure_kind: Option<String>,
+    /// Of a submission, also those that were cancelled.
+    pub(crate) cancelled_too: bool,
+}
+
+/// Everything the owner does.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Submit(Box<Submit>, oneshot::Sender<Answer<Submitted>>),
+    Register(Box<Register>, oneshot::Sender<Answer<Registered>>),
+    Poll(Box<Poll>, oneshot::Sender<Answer<Polled>>),
+    Cancel(Chosen, oneshot::Sender<Answer<u32>>),
+    Retry(Retry, oneshot::Sender<Answer<u32>>),
+    /// Look for workers that were not heard of; answered with their number.
+    Sweep(oneshot::Sender<Answer<u32>>),
+    /// Close the store; the last command.
+    Stop(oneshot::Sender<Answer<()>>),
+}
+
+/// Speaks to the owner.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle(pub(crate) mpsc::Sender<Command>);
+
+impl Handle {
+    /// Sends a command and waits for its answer.
+    pub(crate) async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Answer<T>>) -> Command) -> Answer<T> {
+        let (sender, receiver) = oneshot::channel();
+        self.0.try_send(command(sender)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Refusal::Busy,
+            mpsc::error::TrySendError::Closed(_) => Refusal::Stopping,
+        })?;
+        receiver.await.map_err(|_| Refusal::Stopping)?
+    }
+}

@@ -1,0 +1,77 @@
+//! What is known only in memory, for those who read: the latest progress, and the fleet as it is now.
+//! The owner writes it, readers copy out of it; no lock is held across an await.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use experiment_spec::ids::{AttemptNumber, StepId, WorkerId};
+use orchestrator_proto::v1::Progress;
+
+use crate::scheduler::effects::Effect;
+
+/// A worker that is online.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LiveWorker {
+    pub(crate) draining: bool,
+    pub(crate) cpus_used: u32,
+    pub(crate) steps: Vec<StepId>,
+    pub(crate) last_seen_ms: i64,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    progress: HashMap<StepId, (AttemptNumber, Progress)>,
+    workers: HashMap<WorkerId, LiveWorker>,
+}
+
+/// The shared view.
+#[derive(Debug, Default)]
+pub(crate) struct Live(Mutex<Inner>);
+
+impl Live {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // A reader that panicked left nothing half-written: every change below is one call.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The latest progress of an attempt.
+    pub(crate) fn set_progress(&self, step: StepId, attempt: AttemptNumber, progress: Progress) {
+        self.inner().progress.insert(step, (attempt, progress));
+    }
+
+    /// The latest progress of a step's current attempt.
+    pub(crate) fn progress(&self, step: StepId) -> Option<Progress> {
+        self.inner().progress.get(&step).map(|(_, progress)| progress.clone())
+    }
+
+    /// Forgets the progress of attempts that ended.
+    pub(crate) fn ended(&self, effects: &[Effect]) {
+        let mut inner = self.inner();
+        for effect in effects {
+            let guard = match effect {
+                Effect::Requeue { guard, .. }
+                | Effect::Succeed { guard }
+                | Effect::Fail { guard, .. }
+                | Effect::Cancel { guard } => guard,
+                Effect::Assign { .. } | Effect::Start { .. } | Effect::SetAside { .. } => continue,
+            };
+            inner.progress.remove(&guard.step);
+        }
+    }
+
+    /// A worker as it is now; `None` when it is no longer online.
+    pub(crate) fn set_worker(&self, id: WorkerId, worker: Option<LiveWorker>) {
+        let mut inner = self.inner();
+        match worker {
+            Some(worker) => inner.workers.insert(id, worker),
+            None => inner.workers.remove(&id),
+        };
+    }
+
+    /// Every worker that is online.
+    pub(crate) fn workers(&self) -> HashMap<WorkerId, LiveWorker> {
+        self.inner().workers.clone()
+    }
+}

@@ -1,0 +1,227 @@
+//! The one owner of the scheduler's state: a command in, reactor, store, answer out. What the reactor
+//! decided is told only after the store has it; when the store fails, memory is rebuilt from it.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use experiment_spec::ids::WorkerId;
+use sqlx::{Connection, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    handle::{Answer, Command},
+    live::{Live, LiveWorker},
+    refusal::Refusal,
+};
+use crate::{
+    clock::now_ms,
+    lock::FolderLock,
+    scheduler::{effects::Effect, reactor, state::Scheduler},
+    store::{database, error::Result, snapshot, transitions, workers},
+};
+
+/// What is known of an online worker besides its steps.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) last_seen: Instant,
+    pub(crate) last_seen_ms: i64,
+    pub(crate) last_sequence: u64,
+    pub(crate) draining: bool,
+}
+
+/// Owns the state and the writing connection.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    pub(crate) writer: SqliteConnection,
+    pub(crate) readers: SqlitePool,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) members: BTreeMap<WorkerId, Member>,
+    pub(crate) live: Arc<Live>,
+    /// Counts the writes, so that followers know when to look again.
+    pub(crate) changes: watch::Sender<u64>,
+    pub(crate) worker_timeout: Duration,
+    pub(crate) last_sweep: Instant,
+    /// A write failed: memory may be ahead of the store.
+    pub(crate) stale: bool,
+    /// Kept as long as anything may be written.
+    pub(crate) lock: FolderLock,
+}
+
+impl Owner {
+    /// Reads the state from the store. Workers that had work are given the whole timeout to be heard of.
+    pub(crate) async fn open(
+        writer: SqliteConnection,
+        readers: SqlitePool,
+        worker_timeout: Duration,
+        lock: FolderLock,
+    ) -> Result<(Self, Arc<Live>, watch::Receiver<u64>)> {
+        let live = Arc::new(Live::default());
+        let (changes, written) = watch::channel(0);
+        let mut owner = Self {
+            writer,
+            readers,
+            scheduler: Scheduler::default(),
+            members: BTreeMap::new(),
+            live: Arc::clone(&live),
+            changes,
+            worker_timeout,
+            last_sweep: Instant::now(),
+            stale: true,
+            lock,
+        };
+        owner.rebuild().await?;
+        Ok((owner, live, written))
+    }
+
+    /// Handles commands until it is told to stop or nobody can send any more.
+    pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Stop(reply) => {
+                    let closed = database::close(self.writer, self.readers).await.map_err(Refusal::from);
+                    drop(self.lock);
+                    answer(reply, closed);
+                    return;
+                }
+                other => self.handle(other).await,
+            }
+        }
+        if let Err(error) = database::close(self.writer, self.readers).await {
+            tracing::warn!(%error, "the store was not closed cleanly; nothing acknowledged is lost");
+        }
+    }
+
+    async fn handle(&mut self, command: Command) {
+        match command {
+            Command::Submit(submit, reply) => {
+                let done = self.guarded(async |owner| owner.submit(*submit).await).await;
+                answer(reply, done);
+            }
+            Command::Register(register, reply) => {
+                let done = self.guarded(async |owner| owner.register(*register).await).await;
+                answer(reply, done);
+            }
+            Command::Poll(poll, reply) => {
+                let done = self.guarded(async |owner| owner.poll(*poll).await).await;
+                answer(reply, done);
+            }
+            Command::Cancel(chosen, reply) => {
+                let done = self.guarded(async |owner| owner.cancel(chosen).await).await;
+                answer(reply, done);
+            }
+            Command::Retry(retry, reply) => {
+                let done = self.guarded(async |owner| owner.retry(retry).await).await;
+                answer(reply, done);
+            }
+            Command::Sweep(reply) => {
+                let done = self.guarded(async |owner| owner.sweep(Instant::now()).await).await;
+                answer(reply, done);
+            }
+            Command::Stop(_) => unreachable!("the loop ends on this command before it comes here"),
+        }
+    }
+
+    /// Runs one command on a state that agrees with the store, and marks it stale when the store fails.
+    async fn guarded<T>(&mut self, command: impl AsyncFnOnce(&mut Self) -> Answer<T>) -> Answer<T> {
+        if self.stale {
+            self.rebuild().await?;
+        }
+        let done = command(self).await;
+        if let Err(Refusal::Store(error)) = &done {
+            tracing::error!(%error, "a write failed; the state is read again");
+            self.stale = true;
+        }
+        done
+    }
+
+    async fn rebuild(&mut self) -> Result<()> {
+        self.scheduler = snapshot::load(&self.readers).await?;
+        let known = std::mem::take(&mut self.members);
+        for row in workers::all(&self.readers).await?.into_iter().filter(|row| row.state == "online") {
+            let id = WorkerId(row.id);
+            let known = known.get(&id);
+            self.members.insert(
+                id,
+                Member {
+                    last_seen: known.map_or_else(Instant::now, |member| member.last_seen),
+                    last_seen_ms: known.map_or(row.last_seen_ms, |member| member.last_seen_ms),
+                    last_sequence: row.last_sequence.cast_unsigned(),
+                    draining: known.is_some_and(|member| member.draining),
+                },
+            );
+            self.publish(id);
+        }
+        self.stale = false;
+        Ok(())
+    }
+
+    /// Begins the one transaction of a command.
+    pub(crate) async fn begin(writer: &mut SqliteConnection) -> Result<Transaction<'_, Sqlite>> {
+        Ok(writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// The store has these effects: readers may see them.
+    pub(crate) fn committed(&self, effects: &[Effect]) {
+        self.live.ended(effects);
+        for effect in effects {
+            tracing::info!(?effect, "transition");
+        }
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Shows a worker as it is now.
+    pub(crate) fn publish(&self, id: WorkerId) {
+        let shown = self.members.get(&id).zip(self.scheduler.workers.get(&id)).map(|(member, worker)| LiveWorker {
+            draining: member.draining,
+            cpus_used: worker.taken.values().map(|grant| grant.cpus).sum(),
+            steps: worker.taken.keys().map(|key| key.0).collect(),
+            last_seen_ms: member.last_seen_ms,
+        });
+        self.live.set_worker(id, shown);
+    }
+
+    /// Declares workers lost that were silent for too long; returns how many. When the coordinator
+    /// itself stood still (stopped, machine asleep), their polls are still in the queue: they get
+    /// the timeout anew.
+    pub(crate) async fn sweep(&mut self, now: Instant) -> Answer<u32> {
+        let stood_still = now.saturating_duration_since(self.last_sweep) > self.worker_timeout / 2;
+        self.last_sweep = now;
+        if stood_still {
+            self.members.values_mut().for_each(|member| member.last_seen = now);
+            return Ok(0);
+        }
+        let silent = |member: &Member| now.saturating_duration_since(member.last_seen) > self.worker_timeout;
+        let lost: Vec<_> = self.members.iter().filter(|(_, member)| silent(member)).map(|(id, _)| *id).collect();
+        for id in &lost {
+            self.lose(*id).await?;
+        }
+        Ok(u32::try_from(lost.len()).unwrap_or(u32::MAX))
+    }
+
+    async fn lose(&mut self, id: WorkerId) -> Answer<()> {
+        let now_ms = now_ms();
+        let mut effects = Vec::new();
+        reactor::on_worker_lost(&mut self.scheduler, id, now_ms, &mut effects);
+        let member = self.members.remove(&id);
+        let mut transaction = Self::begin(&mut self.writer).await?;
+        workers::set_lost(&mut transaction, id, member.map_or(now_ms, |member| member.last_seen_ms)).await?;
+        for effect in &effects {
+            transitions::apply(&mut transaction, effect, now_ms).await?;
+        }
+        transaction.commit().await.map_err(Refusal::from)?;
+        tracing::warn!(worker = id.0, attempts = effects.len(), "worker lost");
+        self.committed(&effects);
+        self.publish(id);
+        Ok(())
+    }
+}
+
+/// Gives an answer; whoever asked may have gone away.
+fn answer<T>(reply: oneshot::Sender<Answer<T>>, done: Answer<T>) {
+    if reply.send(done).is_err() {
+        tracing::debug!("nobody waits for this answer any more");
+    }
+}

@@ -1,0 +1,64 @@
+//! From the text of a file to the steps it asks for, in the order they are to be queued.
+
+use experiment_spec::{
+    catalog::Catalog,
+    plan::plan,
+    run::StepSpec,
+    spec::{Problem, parse},
+};
+
+use crate::store::steps::NewStep;
+
+/// A submission that is in order.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Planned {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its steps; each extraction stands right before the first run that reads it.
+    pub(crate) steps: Vec<NewStep>,
+}
+
+impl Planned {
+    /// Numbers of runs and of extractions.
+    pub(crate) fn counts(&self) -> (u32, u32) {
+        let runs = self.steps.iter().filter(|step| step.needs.is_some()).count();
+        let count = |n: usize| u32::try_from(n).expect("a plan is limited to far fewer steps");
+        (count(runs), count(self.steps.len() - runs))
+    }
+}
+
+/// Reads, checks and expands a file. Pure and bounded by the limits of `experiment_spec::spec::limits`.
+///
+/// # Errors
+/// Every mistake of the file.
+pub(crate) fn read(yaml: &str, catalog: &Catalog) -> Result<Planned, Vec<Problem>> {
+    let submission = parse(yaml, catalog)?;
+    let plan = plan(&submission, catalog);
+    let mut steps = Vec::with_capacity(plan.runs.len() + plan.extractions.len());
+    let mut placed: Vec<Option<usize>> = vec![None; plan.extractions.len()];
+    for run in plan.runs {
+        let needs = if let Some(index) = placed[run.extraction] {
+            index
+        } else {
+            let extraction = &plan.extractions[run.extraction];
+            steps.push(NewStep {
+                spec: StepSpec::Extraction(extraction.spec.clone()),
+                fingerprint: extraction.fingerprint,
+                label: extraction.spec.encoder.clone(),
+                needs: None,
+                resources: submission.resources.clone(),
+                retries: submission.retries,
+            });
+            *placed[run.extraction].insert(steps.len() - 1)
+        };
+        steps.push(NewStep {
+            spec: StepSpec::Run(run.spec),
+            fingerprint: run.fingerprint,
+            label: run.label,
+            needs: Some(needs),
+            resources: submission.resources.clone(),
+            retries: submission.retries,
+        });
+    }
+    Ok(Planned { name: submission.name, steps })
+}

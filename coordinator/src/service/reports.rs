@@ -1,0 +1,137 @@
+//! Reports of attempts, read and checked; and what of them is written.
+
+use experiment_spec::{
+    ids::{AttemptNumber, StepId},
+    run::FailureKind,
+};
+use orchestrator_proto::v1::Progress;
+use sqlx::SqliteConnection;
+
+use crate::{
+    scheduler::{reactor::Reported, state::AttemptKey},
+    store::{
+        attempts,
+        error::Result,
+        logs::{self, LogRow},
+        metrics,
+        scores::{self, Outcome},
+    },
+};
+
+/// One report of a worker.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Report {
+    pub(crate) sequence: u64,
+    pub(crate) step: StepId,
+    pub(crate) attempt: AttemptNumber,
+    pub(crate) at_ms: i64,
+    pub(crate) event: Event,
+}
+
+/// What happened to an attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Event {
+    Started {
+        from_iteration: u64,
+        kind: String,
+    },
+    Progress(Progress),
+    Metrics(Vec<(String, u64, f64)>),
+    Log {
+        stream: String,
+        text: String,
+    },
+    CheckpointSaved {
+        iteration: u64,
+    },
+    Succeeded(Box<Outcome>),
+    Failed {
+        kind: FailureKind,
+        message: String,
+    },
+    Released {
+        reason: String,
+    },
+    /// Sent by a newer worker, or unreadable: acknowledged, so that it does not block what follows.
+    Unknown,
+}
+
+impl Event {
+    /// A result that never comes into a table.
+    pub(crate) fn bad_result(why: &str) -> Self {
+        Self::Failed { kind: FailureKind::Data, message: format!("its result cannot be taken: {why}") }
+    }
+}
+
+impl Report {
+    /// Checks that a result has what its step must leave: a run scores in 0..=1, an extraction features.
+    /// One that has not fails its attempt.
+    pub(crate) fn check(&mut self, is_run: bool) {
+        let Event::Succeeded(outcome) = &self.event else { return };
+        let wrong = match &outcome.scores {
+            _ if !is_run => outcome.artifacts.is_empty().then(|| "it left no features".to_owned()),
+            Err(why) => Some(why.clone()),
+            Ok(scores) if scores.scores.is_empty() => Some("it has no score".to_owned()),
+            Ok(scores) => scores
+                .scores
+                .iter()
+                .find(|score| !(0.0..=1.0).contains(&score.map))
+                .map(|score| format!("the MAP of {} is {}", score.task.name(), score.map)),
+        };
+        if let Some(why) = wrong {
+            self.event = Event::bad_result(&why);
+        }
+    }
+
+    /// Which attempt it is about.
+    pub(crate) fn key(&self) -> AttemptKey {
+        (self.step, self.attempt)
+    }
+
+    /// What of it the scheduler decides on.
+    pub(crate) fn reported(&self) -> Reported {
+        match &self.event {
+            Event::Started { .. } => Reported::Started,
+            Event::Succeeded(_) => Reported::Succeeded,
+            Event::Failed { kind, message } => Reported::Failed { kind: *kind, message: message.clone() },
+            Event::Released { reason } => Reported::Released { reason: reason.clone() },
+            _ => Reported::Detail,
+        }
+    }
+
+    /// Whether anything of it is written. Progress is not: only the latest counts, and it is kept in memory.
+    pub(crate) fn is_durable(&self) -> bool {
+        !matches!(self.event, Event::Progress(_) | Event::Unknown | Event::Failed { .. } | Event::Released { .. })
+    }
+
+    /// Writes what it says, beside the transition it may cause.
+    pub(crate) async fn write(&self, db: &mut SqliteConnection) -> Result<()> {
+        match &self.event {
+            Event::Started { from_iteration, kind } => {
+                attempts::set_started(db, self.step, self.attempt, *from_iteration, kind).await?;
+                metrics::forget_after(db, self.step, *from_iteration).await
+            }
+            Event::Metrics(points) => {
+                for (name, iteration, value) in points {
+                    metrics::put(db, self.step, name, *iteration, *value).await?;
+                }
+                Ok(())
+            }
+            Event::Log { stream, text } => {
+                let line = LogRow {
+                    position: 0,
+                    at_ms: self.at_ms,
+                    attempt: self.attempt.0,
+                    stream: stream.clone(),
+                    text: text.clone(),
+                };
+                logs::append(db, self.step, &line).await
+            }
+            Event::CheckpointSaved { iteration } => {
+                attempts::set_checkpoint(db, self.step, self.attempt, *iteration).await
+            }
+            Event::Succeeded(outcome) => scores::put(db, self.step, self.attempt, outcome).await,
+            Event::Progress(_) | Event::Failed { .. } | Event::Released { .. } | Event::Unknown => Ok(()),
+        }
+    }
+}

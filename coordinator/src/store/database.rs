@@ -1,0 +1,71 @@
+//! The file `orchestrator.db`: opened, migrated, closed. Every setting is spelled out.
+
+use std::{path::Path, time::Duration};
+
+use sqlx::{
+    Connection, SqliteConnection, SqlitePool,
+    migrate::{MigrateError, Migrator},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::error::{Result, StoreError};
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// How long a connection waits for another one's lock. Only backups and people with `sqlite3` compete.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections that read; more than the cores of a small coordinator would only wait for the disk.
+const MAX_READERS: u32 = 8;
+/// How long a request waits for a reading connection.
+const READER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why the database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DatabaseError {
+    #[error("it was written by a newer program (schema step {0})")]
+    Newer(i64),
+    #[error("schema step {0} differs from this program's: another build wrote it")]
+    Other(i64),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<MigrateError> for DatabaseError {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::VersionMissing(step) => Self::Newer(step),
+            MigrateError::VersionMismatch(step) => Self::Other(step),
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => Self::Store(error.into()),
+            other => Self::Store(StoreError::Damaged(other.to_string())),
+        }
+    }
+}
+
+/// Opens the file, making it when it is not there, and brings it to the present schema.
+pub(crate) async fn open(path: &Path) -> std::result::Result<(SqliteConnection, SqlitePool), DatabaseError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        // Every commit is on the disk before it is acknowledged, also through a power loss.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT);
+    let mut writer =
+        SqliteConnection::connect_with(&options.clone().create_if_missing(true)).await.map_err(StoreError::from)?;
+    MIGRATIONS.run(&mut writer).await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(MAX_READERS)
+        .acquire_timeout(READER_TIMEOUT)
+        .connect_with(options.create_if_missing(false).pragma("query_only", "ON"))
+        .await
+        .map_err(StoreError::from)?;
+    Ok((writer, readers))
+}
+
+/// Moves the write-ahead log into the file and closes it.
+pub(crate) async fn close(mut writer: SqliteConnection, readers: SqlitePool) -> Result<()> {
+    readers.close().await;
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut writer).await?;
+    writer.close().await?;
+    Ok(())
+}

@@ -1,0 +1,17 @@
+//! The only place with SQL. One writing connection, owned by the owner task; a pool that reads.
+
+pub(crate) mod assignments;
+pub(crate) mod attempts;
+pub(crate) mod database;
+pub(crate) mod error;
+pub(crate) mod estimates;
+pub(crate) mod listing;
+pub(crate) mod logs;
+pub(crate) mod metrics;
+pub(crate) mod records;
+pub(crate) mod scores;
+pub(crate) mod snapshot;
+pub(crate) mod steps;
+pub(crate) mod submissions;
+pub(crate) mod transitions;
+pub(crate) mod workers;

@@ -1,0 +1,222 @@
+//! Effects of the scheduler become rows. Each transition repeats its precondition, state and attempt,
+//! in the `WHERE`; exactly one row must change; a sentence for people is written with it.
+
+use experiment_spec::{
+    ids::{AttemptNumber, StepId, WorkerId},
+    run::{FailureKind, State},
+};
+use sqlx::SqliteConnection;
+
+use super::error::{Result, StoreError};
+use crate::scheduler::{
+    effects::{Because, Effect, Guard},
+    state::Grant,
+};
+
+/// Writes one effect, inside the caller's transaction.
+pub(crate) async fn apply(db: &mut SqliteConnection, effect: &Effect, now_ms: i64) -> Result<()> {
+    match effect {
+        Effect::Assign { guard, worker, grant } => assign(db, guard, *worker, *grant, now_ms).await,
+        Effect::Start { guard } => start(db, guard, now_ms).await,
+        Effect::Requeue { guard, because, retries_left, not_before_ms } => {
+            requeue(db, guard, because, (*retries_left, *not_before_ms), now_ms).await
+        }
+        Effect::Succeed { guard } => {
+            end_attempt(db, guard, "succeeded", None, now_ms).await?;
+            transition(db, guard, State::Succeeded, now_ms).await?;
+            let sentence = format!("succeeded after {}", seconds(now_ms - guard.since_ms));
+            history(db, guard.step, guard.attempt, &sentence, now_ms).await
+        }
+        Effect::Fail { guard, kind, message } => fail(db, guard, *kind, message, now_ms).await,
+        Effect::Cancel { guard } => {
+            if guard.worker.is_some() {
+                end_attempt(db, guard, "cancelled", None, now_ms).await?;
+            }
+            transition(db, guard, State::Cancelled, now_ms).await?;
+            let sentence = format!("cancelled while {}", guard.state.name());
+            history(db, guard.step, guard.attempt, &sentence, now_ms).await
+        }
+        Effect::SetAside { step, attempt, what } => {
+            let sentence = format!("a late report ({what}) of attempt {attempt} was set aside");
+            history(db, *step, *attempt, &sentence, now_ms).await
+        }
+    }
+}
+
+async fn assign(db: &mut SqliteConnection, guard: &Guard, worker: WorkerId, grant: Grant, now_ms: i64) -> Result<()> {
+    let attempt = AttemptNumber(guard.attempt.0 + 1);
+    transition(db, guard, State::Assigned, now_ms).await?;
+    sqlx::query("UPDATE steps SET attempt = ?1 WHERE id = ?2")
+        .bind(attempt.0)
+        .bind(guard.step.0)
+        .execute(&mut *db)
+        .await?;
+    sqlx::query(
+        "INSERT INTO attempts (step_id, number, worker_id, cpus, gpu_index, gpu_share_milli, memory_bytes, assigned_at_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )
+    .bind(guard.step.0)
+    .bind(attempt.0)
+    .bind(worker.0)
+    .bind(grant.cpus)
+    .bind(grant.gpu.map(|gpu| gpu.0))
+    .bind(grant.gpu.map_or(0, |gpu| gpu.1))
+    .bind(grant.memory_bytes.cast_signed())
+    .bind(now_ms)
+    .execute(&mut *db)
+    .await?;
+    let name = worker_name(db, worker).await?;
+    let waited = seconds(now_ms - guard.since_ms);
+    let sentence = format!("assigned to worker {name} (attempt {attempt}), queued for {waited}");
+    history(db, guard.step, attempt, &sentence, now_ms).await
+}
+
+async fn start(db: &mut SqliteConnection, guard: &Guard, now_ms: i64) -> Result<()> {
+    transition(db, guard, State::Running, now_ms).await?;
+    sqlx::query("UPDATE attempts SET started_at_ms = ?1 WHERE step_id = ?2 AND number = ?3")
+        .bind(now_ms)
+        .bind(guard.step.0)
+        .bind(guard.attempt.0)
+        .execute(&mut *db)
+        .await?;
+    Ok(())
+}
+
+async fn requeue(
+    db: &mut SqliteConnection,
+    guard: &Guard,
+    because: &Because,
+    (retries_left, not_before_ms): (u32, i64),
+    now_ms: i64,
+) -> Result<()> {
+    let worker = match guard.worker {
+        Some(worker) => worker_name(db, worker).await?,
+        None => String::new(),
+    };
+    let (outcome, failure, sentence) = match because {
+        Because::WorkerLost => {
+            let told = format!("worker {worker} was not heard of any more");
+            ("lost", Some((FailureKind::Lost, told.clone())), format!("queued again: {told}"))
+        }
+        Because::WorkerWithoutIt => {
+            let told = format!("worker {worker} started again without it");
+            ("given-back", Some((FailureKind::Lost, told.clone())), format!("queued again: {told}"))
+        }
+        Because::Released { reason } => {
+            let told = format!("worker {worker} gave it back: {reason}");
+            ("given-back", Some((FailureKind::Lost, told.clone())), format!("queued again: {told}"))
+        }
+        Because::Failed { kind, message } => {
+            let pause = seconds(not_before_ms - now_ms);
+            let left =
+                if retries_left == 1 { "1 retry left".to_owned() } else { format!("{retries_left} retries left") };
+            let sentence =
+                format!("attempt {} failed ({}): {message}; again after {pause}, {left}", guard.attempt, kind.name());
+            ("failed", Some((*kind, message.clone())), sentence)
+        }
+    };
+    end_attempt(db, guard, outcome, failure.as_ref().map(|(kind, told)| (*kind, told.as_str())), now_ms).await?;
+    transition(db, guard, State::Queued, now_ms).await?;
+    sqlx::query("UPDATE steps SET retries_left = ?1, not_before_ms = ?2 WHERE id = ?3")
+        .bind(retries_left)
+        .bind(not_before_ms)
+        .bind(guard.step.0)
+        .execute(&mut *db)
+        .await?;
+    history(db, guard.step, guard.attempt, &sentence, now_ms).await
+}
+
+async fn fail(db: &mut SqliteConnection, guard: &Guard, kind: FailureKind, message: &str, now_ms: i64) -> Result<()> {
+    if guard.worker.is_some() {
+        end_attempt(db, guard, "failed", Some((kind, message)), now_ms).await?;
+    }
+    transition(db, guard, State::Failed, now_ms).await?;
+    sqlx::query("UPDATE steps SET failure_kind = ?1, failure = ?2 WHERE id = ?3")
+        .bind(kind.name())
+        .bind(message)
+        .bind(guard.step.0)
+        .execute(&mut *db)
+        .await?;
+    let sentence = format!("failed for good ({}): {message}", kind.name());
+    history(db, guard.step, guard.attempt, &sentence, now_ms).await
+}
+
+/// Changes the state of one step, which must be where the guard says.
+///
+/// # Panics
+/// When the step would go a way that [`State::next`] does not know: a mistake in the scheduler.
+pub(crate) async fn transition(db: &mut SqliteConnection, guard: &Guard, to: State, now_ms: i64) -> Result<()> {
+    let Guard { step, state, attempt, .. } = *guard;
+    assert!(state.next().contains(&to), "step {step} cannot go from {} to {}", state.name(), to.name());
+    let changed =
+        sqlx::query("UPDATE steps SET state = ?1, changed_at_ms = ?2 WHERE id = ?3 AND state = ?4 AND attempt = ?5")
+            .bind(to.name())
+            .bind(now_ms)
+            .bind(step.0)
+            .bind(state.name())
+            .bind(attempt.0)
+            .execute(db)
+            .await?
+            .rows_affected();
+    if changed == 1 { Ok(()) } else { Err(StoreError::Guard { step, state: state.name(), attempt }) }
+}
+
+async fn end_attempt(
+    db: &mut SqliteConnection,
+    guard: &Guard,
+    outcome: &str,
+    failure: Option<(FailureKind, &str)>,
+    now_ms: i64,
+) -> Result<()> {
+    let changed = sqlx::query(
+        "UPDATE attempts SET ended_at_ms = ?1, outcome = ?2, failure_kind = ?3, failure = ?4,
+             seconds = COALESCE(seconds, (?1 - started_at_ms) / 1000.0, 0)
+         WHERE step_id = ?5 AND number = ?6 AND ended_at_ms IS NULL",
+    )
+    .bind(now_ms)
+    .bind(outcome)
+    .bind(failure.map(|(kind, _)| kind.name()))
+    .bind(failure.map(|(_, message)| message))
+    .bind(guard.step.0)
+    .bind(guard.attempt.0)
+    .execute(db)
+    .await?
+    .rows_affected();
+    if changed == 1 {
+        return Ok(());
+    }
+    Err(StoreError::Guard { step: guard.step, state: guard.state.name(), attempt: guard.attempt })
+}
+
+/// Appends one line to the history of a step; nothing happens for a step that does not exist.
+pub(crate) async fn history(
+    db: &mut SqliteConnection,
+    step: StepId,
+    attempt: AttemptNumber,
+    sentence: &str,
+    now_ms: i64,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO history (step_id, at_ms, attempt, sentence) SELECT id, ?2, ?3, ?4 FROM steps WHERE id = ?1",
+    )
+    .bind(step.0)
+    .bind(now_ms)
+    .bind(attempt.0)
+    .bind(sentence)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+async fn worker_name(db: &mut SqliteConnection, worker: WorkerId) -> Result<String> {
+    Ok(sqlx::query_scalar("SELECT name FROM workers WHERE id = ?1").bind(worker.0).fetch_one(db).await?)
+}
+
+/// A length of time for people.
+fn seconds(ms: i64) -> String {
+    match ms.max(0) / 1_000 {
+        s @ 0..120 => format!("{s} s"),
+        s @ 120..7_200 => format!("{} min", s / 60),
+        s => format!("{} h {} min", s / 3_600, s % 3_600 / 60),
+    }
+}

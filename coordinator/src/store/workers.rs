@@ -1,0 +1,89 @@
+//! Table `workers`: the fleet, and how far each one's reports have come.
+
+use experiment_spec::ids::WorkerId;
+use sqlx::{FromRow, SqliteConnection, SqlitePool};
+
+use super::error::Result;
+
+/// What a worker says of itself when it registers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Registration {
+    pub(crate) name: String,
+    pub(crate) host: String,
+    pub(crate) cpus: u32,
+    /// GPUs as JSON: index, model, memory.
+    pub(crate) gpus_json: String,
+    pub(crate) memory_bytes: u64,
+    pub(crate) kind: String,
+    pub(crate) program_version: String,
+}
+
+/// One row.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct WorkerRow {
+    pub(crate) id: i64,
+    pub(crate) name: String,
+    pub(crate) cpus: u32,
+    pub(crate) gpus_json: String,
+    pub(crate) memory_bytes: i64,
+    pub(crate) kind: String,
+    pub(crate) program_version: String,
+    pub(crate) state: String,
+    pub(crate) last_sequence: i64,
+    pub(crate) last_seen_ms: i64,
+}
+
+/// Writes a registration; the same name keeps its id and its last report. Returns both.
+pub(crate) async fn register(db: &mut SqliteConnection, worker: &Registration, now_ms: i64) -> Result<(WorkerId, u64)> {
+    let (id, last): (i64, i64) = sqlx::query_as(
+        "INSERT INTO workers (name, host, cpus, gpus_json, memory_bytes, kind, program_version, state,
+                              last_sequence, registered_at_ms, last_seen_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'online', 0, ?8, ?8)
+         ON CONFLICT (name) DO UPDATE SET
+             host = ?2, cpus = ?3, gpus_json = ?4, memory_bytes = ?5, kind = ?6, program_version = ?7,
+             state = 'online', registered_at_ms = ?8, last_seen_ms = ?8
+         RETURNING id, last_sequence",
+    )
+    .bind(&worker.name)
+    .bind(&worker.host)
+    .bind(worker.cpus)
+    .bind(&worker.gpus_json)
+    .bind(worker.memory_bytes.cast_signed())
+    .bind(&worker.kind)
+    .bind(&worker.program_version)
+    .bind(now_ms)
+    .fetch_one(db)
+    .await?;
+    Ok((WorkerId(id), last.cast_unsigned()))
+}
+
+/// Writes that reports up to this sequence number are in the store.
+pub(crate) async fn set_last_sequence(db: &mut SqliteConnection, id: WorkerId, last: u64, now_ms: i64) -> Result<()> {
+    sqlx::query("UPDATE workers SET last_sequence = ?1, last_seen_ms = ?2 WHERE id = ?3")
+        .bind(last.cast_signed())
+        .bind(now_ms)
+        .bind(id.0)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Writes that a worker is lost.
+pub(crate) async fn set_lost(db: &mut SqliteConnection, id: WorkerId, last_seen_ms: i64) -> Result<()> {
+    sqlx::query("UPDATE workers SET state = 'lost', last_seen_ms = ?1 WHERE id = ?2")
+        .bind(last_seen_ms)
+        .bind(id.0)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Every worker that ever registered, by id.
+pub(crate) async fn all(db: &SqlitePool) -> Result<Vec<WorkerRow>> {
+    Ok(sqlx::query_as(
+        "SELECT id, name, cpus, gpus_json, memory_bytes, kind, program_version, state, last_sequence, last_seen_ms
+         FROM workers ORDER BY id",
+    )
+    .fetch_all(db)
+    .await?)
+}

@@ -1,0 +1,296 @@
+//! A coordinator on port 0 with a toy catalog, and a worker that only speaks.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use experiment_spec::{
+    catalog::{Catalog, DataSetEntry, EncoderEntry, MethodEntry, Parameter, ParameterKind, ParameterValue, Preset},
+    ids::ContentHash,
+    scores::{Normalisation, Score, Scores, Task},
+};
+use orchestrator_coordinator::{Config, Coordinator, serve};
+use orchestrator_proto::{
+    PROTOCOL_VERSION,
+    v1::{
+        self, AttemptEvent, Held, PollRequest, PollResponse, RegisterRequest, RegisterResponse, Report, SubmitRequest,
+        attempt_event::Event, blobs_client::BlobsClient, fleet_client::FleetClient,
+        submissions_client::SubmissionsClient,
+    },
+};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tonic::transport::Channel;
+
+pub(crate) const YAML: &str =
+    "name: toy\ndatasets: [points]\nseeds: 2\nmethods:\n  - linear\n  - { method: linear, label: Steep, slope: 4 }\n";
+
+/// One method, one data set, one encoder.
+pub(crate) fn catalog() -> Catalog {
+    Catalog {
+        methods: vec![MethodEntry {
+            key: "linear".to_owned(),
+            label: "Linear".to_owned(),
+            revision: 1,
+            objective: "none".to_owned(),
+            reference: "none".to_owned(),
+            parameters: vec![Parameter {
+                key: "slope".to_owned(),
+                kind: ParameterKind::Integer { min: 1, max: 9 },
+                default: ParameterValue::Integer(1),
+                help: "Slope.".to_owned(),
+            }],
+            presets: vec![Preset { name: "paper".to_owned(), values: BTreeMap::new() }],
+            departures: Vec::new(),
+        }],
+        data_sets: vec![DataSetEntry {
+            key: "points".to_owned(),
+            version: "1".to_owned(),
+            description: "Points.".to_owned(),
+            classes: vec!["a".to_owned(), "b".to_owned()],
+            train: 8,
+            validation: 2,
+            test: 4,
+            default_encoder: "identity".to_owned(),
+            encoders: vec!["identity".to_owned()],
+        }],
+        encoders: vec![EncoderEntry {
+            key: "identity".to_owned(),
+            revision: 1,
+            description: "Copies.".to_owned(),
+            image_dims: 2,
+            text_dims: 2,
+        }],
+        protocol: 1,
+    }
+}
+
+/// A running server.
+pub(crate) struct Server {
+    pub(crate) coordinator: Coordinator,
+    pub(crate) submissions: SubmissionsClient<Channel>,
+    pub(crate) fleet: FleetClient<Channel>,
+    pub(crate) blobs: BlobsClient<Channel>,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<Result<(), tonic::transport::Error>>,
+}
+
+pub(crate) async fn start(home: &Path) -> Server {
+    start_with(Config::new(home, catalog(), "0.1.0-test")).await
+}
+
+pub(crate) async fn start_with(config: Config) -> Server {
+    let coordinator = Coordinator::open(config).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let routes = coordinator.routes();
+    let serving = tokio::spawn(serve(listener, routes, async { drop(stopped.await) }));
+    let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+    Server {
+        coordinator,
+        submissions: SubmissionsClient::new(channel.clone()),
+        fleet: FleetClient::new(channel.clone()),
+        blobs: BlobsClient::new(channel),
+        stop,
+        serving,
+    }
+}
+
+impl Server {
+    /// Stops in good order.
+    pub(crate) async fn shutdown(self) {
+        let Server { coordinator, submissions, fleet, blobs, stop, serving } = self;
+        drop((submissions, fleet, blobs));
+        stop.send(()).unwrap();
+        serving.await.unwrap().unwrap();
+        coordinator.shutdown().await.unwrap();
+    }
+
+    /// Stops as if it had been killed: nothing is closed in good order.
+    pub(crate) async fn kill(self) {
+        self.serving.abort();
+        drop(self.serving.await);
+        drop(self.coordinator);
+    }
+
+    pub(crate) async fn submit(&mut self, yaml: &str) -> v1::SubmitResponse {
+        self.submit_with(SubmitRequest { yaml: yaml.to_owned(), ..Default::default() }).await
+    }
+
+    pub(crate) async fn submit_with(&mut self, request: SubmitRequest) -> v1::SubmitResponse {
+        self.submissions.submit(request).await.unwrap().into_inner()
+    }
+
+    pub(crate) async fn steps(&mut self) -> Vec<v1::StepSummary> {
+        let mut steps = self.submissions.list_steps(v1::ListStepsRequest::default()).await.unwrap().into_inner().steps;
+        steps.sort_by_key(|step| step.id);
+        steps
+    }
+
+    /// States of all steps, by id.
+    pub(crate) async fn states(&mut self) -> Vec<String> {
+        self.steps().await.into_iter().map(|step| step.state).collect()
+    }
+
+    pub(crate) async fn show(&mut self, id: i64) -> v1::ShowStepResponse {
+        self.submissions.show_step(v1::ShowStepRequest { id }).await.unwrap().into_inner()
+    }
+
+    pub(crate) async fn history(&mut self, id: i64) -> Vec<String> {
+        self.show(id).await.history.into_iter().map(|line| line.sentence).collect()
+    }
+
+    pub(crate) async fn records(&mut self, submission: &str) -> Vec<v1::Record> {
+        let request = v1::GetRecordsRequest { submission: submission.to_owned(), from: 0 };
+        self.submissions.get_records(request).await.unwrap().into_inner().records
+    }
+
+    pub(crate) async fn metrics(&mut self, id: i64) -> Vec<(u64, f64)> {
+        let request = v1::GetMetricsRequest { id, ..Default::default() };
+        let points = self.submissions.get_metrics(request).await.unwrap().into_inner().points;
+        points.into_iter().map(|point| (point.iteration, point.value)).collect()
+    }
+}
+
+/// A worker that does no work.
+pub(crate) struct Worker {
+    pub(crate) name: String,
+    pub(crate) cpus: u32,
+    pub(crate) id: i64,
+    pub(crate) sequence: u64,
+    pub(crate) held: Vec<Held>,
+    pub(crate) outbox: Vec<Report>,
+}
+
+impl Worker {
+    pub(crate) fn new(name: &str, cpus: u32) -> Self {
+        Self { name: name.to_owned(), cpus, id: 0, sequence: 0, held: Vec::new(), outbox: Vec::new() }
+    }
+
+    pub(crate) async fn join(server: &mut Server, name: &str, cpus: u32) -> Self {
+        let mut worker = Self::new(name, cpus);
+        worker.register(server).await;
+        worker
+    }
+
+    pub(crate) async fn register(&mut self, server: &mut Server) -> RegisterResponse {
+        let request = RegisterRequest {
+            protocol_version: PROTOCOL_VERSION,
+            program_version: "0.1.0-test".to_owned(),
+            name: self.name.clone(),
+            host: "here".to_owned(),
+            cpus: self.cpus,
+            memory_bytes: 8 << 30,
+            kind: "cpu".to_owned(),
+            held: self.held.clone(),
+            ..Default::default()
+        };
+        let response = server.fleet.register(request).await.unwrap().into_inner();
+        assert_eq!(response.refused, "");
+        self.id = response.worker_id;
+        self.sequence = self.sequence.max(response.acknowledged);
+        response
+    }
+
+    /// Puts a report into the outbox.
+    pub(crate) fn report(&mut self, step_id: i64, attempt: u32, event: Event) {
+        self.sequence += 1;
+        let event = Some(AttemptEvent { event: Some(event) });
+        self.outbox.push(Report { sequence: self.sequence, step_id, attempt, at_ms: 1, event });
+    }
+
+    pub(crate) fn request(&self) -> PollRequest {
+        PollRequest {
+            worker_id: self.id,
+            reports: self.outbox.clone(),
+            cpus_free: self.cpus,
+            gpus_free: Vec::new(),
+            draining: false,
+            held: self.held.clone(),
+        }
+    }
+
+    /// Polls and takes the answer in: acknowledged reports leave the outbox, assignments are held.
+    pub(crate) async fn poll(&mut self, server: &mut Server) -> PollResponse {
+        let response = server.fleet.poll(self.request()).await.unwrap().into_inner();
+        self.outbox.retain(|report| report.sequence > response.acknowledged);
+        for assignment in &response.assignments {
+            self.held.push(Held { step_id: assignment.step_id, attempt: assignment.attempt });
+        }
+        self.held.retain(|held| !response.stop.contains(held));
+        response
+    }
+
+    pub(crate) fn started(&mut self, step: i64, attempt: u32, from_iteration: u64) {
+        self.report(step, attempt, started(from_iteration));
+    }
+
+    /// Ends an attempt with a result.
+    pub(crate) fn succeed(&mut self, step: i64, attempt: u32, event: Event) {
+        self.report(step, attempt, event);
+        self.held.retain(|held| (held.step_id, held.attempt) != (step, attempt));
+    }
+
+    /// Works on whatever it is given until nothing is left.
+    pub(crate) async fn work(&mut self, server: &mut Server) -> usize {
+        let mut done = 0;
+        loop {
+            let assignments = self.poll(server).await.assignments;
+            if assignments.is_empty() && self.outbox.is_empty() {
+                return done;
+            }
+            for assignment in assignments {
+                let (step, attempt) = (assignment.step_id, assignment.attempt);
+                self.started(step, attempt, 0);
+                let is_run = assignment.spec_json.starts_with("{\"run\"");
+                self.succeed(step, attempt, if is_run { scored(0.5) } else { extracted() });
+                done += 1;
+            }
+        }
+    }
+}
+
+pub(crate) fn started(from_iteration: u64) -> Event {
+    Event::Started(v1::Started { from_iteration, kind: "cpu avx2 0.1.0".to_owned(), process_id: 1 })
+}
+
+pub(crate) fn metric(iteration: u64, value: f64) -> Event {
+    Event::Metrics(v1::Metrics { points: vec![v1::MetricPoint { name: "loss".to_owned(), iteration, value }] })
+}
+
+pub(crate) fn failed(kind: &str) -> Event {
+    Event::Failed(v1::Failed { failure_kind: kind.to_owned(), message: format!("it was {kind}") })
+}
+
+/// Result of an extraction.
+pub(crate) fn extracted() -> Event {
+    let hash = ContentHash::of(b"features").to_string();
+    let artifacts = vec![v1::Artifact { name: "features".to_owned(), hash, bytes: 8 }];
+    Event::Succeeded(v1::Succeeded { scores_json: String::new(), artifacts, seconds: 2.0 })
+}
+
+/// Text of scores with this MAP in every cell.
+pub(crate) fn scores_json(map: f64) -> String {
+    let scores = Normalisation::ALL
+        .into_iter()
+        .flat_map(|normalisation| Task::ALL.map(|task| (task, normalisation)))
+        .map(|(task, normalisation)| Score {
+            task,
+            normalisation,
+            map,
+            per_category: vec![Some(map), None],
+            precision_recall: vec![map; 3],
+            tied_share: 0.0,
+        })
+        .collect();
+    let scores = Scores { scores, kind: "cpu avx2 0.1.0".to_owned(), selected_iteration: 3, facts: BTreeMap::new() };
+    serde_json::to_string(&scores).unwrap()
+}
+
+/// Result of a run.
+pub(crate) fn scored(map: f64) -> Event {
+    Event::Succeeded(v1::Succeeded { scores_json: scores_json(map), artifacts: Vec::new(), seconds: 3.0 })
+}
+
+/// A configuration in which silence is noticed at once.
+pub(crate) fn impatient(home: &Path) -> Config {
+    Config { worker_timeout: Duration::from_millis(300), ..Config::new(home, catalog(), "0.1.0-test") }
+}

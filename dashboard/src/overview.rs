@@ -1,0 +1,42 @@
+//! What one look at the coordinator found.
+
+use std::sync::Arc;
+
+use experiment_spec::table::Table;
+use orchestrator_proto::v1::{StepSummary, SubmissionSummary, WorkerSummary};
+
+/// One look: everything that the page shows.
+#[derive(Debug)]
+pub(crate) struct Overview {
+    /// When, in milliseconds since 1970.
+    pub(crate) at_ms: i64,
+    /// Newest first.
+    pub(crate) submissions: Vec<SubmissionSummary>,
+    /// The submission that was asked for, or the newest; none when there is none at all.
+    pub(crate) shown: Option<Shown>,
+    pub(crate) workers: Vec<WorkerSummary>,
+}
+
+/// One submission from near.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) summary: SubmissionSummary,
+    /// Steps at work first, then the others by id.
+    pub(crate) steps: Vec<StepSummary>,
+    /// Runs that are not among the steps, for there are too many.
+    pub(crate) left_out: usize,
+    /// Its tables as far as they are filled, or why they cannot be shown.
+    pub(crate) tables: Result<Arc<Vec<Table>>, String>,
+}
+
+/// Runs of a submission, by what became of them.
+pub(crate) fn runs(summary: &SubmissionSummary) -> u64 {
+    let states =
+        [summary.queued, summary.assigned, summary.running, summary.succeeded, summary.failed, summary.cancelled];
+    states.into_iter().map(u64::from).sum()
+}
+
+/// Runs that have ended, with or without a score.
+pub(crate) fn ended(summary: &SubmissionSummary) -> u64 {
+    [summary.succeeded, summary.failed, summary.cancelled].into_iter().map(u64::from).sum()
+}

@@ -1,0 +1,78 @@
+//! Submissions with their progress; each is a link to itself from near.
+
+use maud::{Markup, html};
+use orchestrator_proto::v1::SubmissionSummary;
+
+use super::scrolling;
+use crate::{
+    overview::{Overview, ended, runs},
+    wording::{ago, time_left},
+};
+
+pub(crate) fn section(overview: &Overview) -> Markup {
+    html! {
+        section #submissions aria-labelledby="submissions-title" {
+            h2 #submissions-title { "Submissions" }
+            @if overview.submissions.is_empty() {
+                p { "None yet. " code { "orchestrator submit SPEC" } " sends one." }
+            } @else {
+                (scrolling("Submissions", &table(overview)))
+            }
+        }
+    }
+}
+
+fn table(overview: &Overview) -> Markup {
+    let shown = overview.shown.as_ref().map(|shown| shown.summary.id);
+    html! {
+        table {
+            thead {
+                tr {
+                    th scope="col" { "name" }
+                    th scope="col" { "runs ended" }
+                    th scope="col" { "states" }
+                    th scope="col" { "time left" }
+                    th scope="col" { "sent" }
+                }
+            }
+            tbody {
+                @for summary in &overview.submissions {
+                    tr .chosen[shown == Some(summary.id)] {
+                        th scope="row" {
+                            a #{ "submission-" (summary.id) } href={ "/?submission=" (summary.id) }
+                                aria-current=[(shown == Some(summary.id)).then_some("true")] { (summary.name) }
+                            small { " #" (summary.id) }
+                        }
+                        td {
+                            progress value=(ended(summary)) max=(runs(summary).max(1))
+                                aria-label={ "runs ended of " (summary.name) } {}
+                            " " (ended(summary)) "/" (runs(summary))
+                        }
+                        td { (states(summary)) }
+                        td .figure { @if summary.seconds_left_known { (time_left(summary.seconds_left)) } }
+                        td { (ago(overview.at_ms, summary.created_at_ms)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn states(summary: &SubmissionSummary) -> Markup {
+    let counts = [
+        ("running", summary.running),
+        ("assigned", summary.assigned),
+        ("queued", summary.queued),
+        ("succeeded", summary.succeeded),
+        ("failed", summary.failed),
+        ("cancelled", summary.cancelled),
+    ];
+    html! {
+        @for (name, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            span .state .{ "state-" (name) } { (count) " " (name) } " "
+        }
+        @if summary.extractions_pending > 0 {
+            span .state { (summary.extractions_pending) " extractions pending" }
+        }
+    }
+}

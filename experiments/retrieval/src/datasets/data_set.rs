@@ -1,0 +1,134 @@
+//! What a data set gives: its catalog entry, and its pairs as they are before any encoder.
+
+use experiment_spec::{catalog::DataSetEntry, ids::ContentHash};
+
+use crate::{
+    error::{Error, Result},
+    features::Split,
+};
+
+/// One line of the list of data sets.
+pub trait DataSet: Sync {
+    /// Key, version, classes, counts.
+    fn entry(&self) -> DataSetEntry;
+
+    /// Reads the pairs.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when something is missing or does not check.
+    fn load(&self) -> Result<RawPairs>;
+}
+
+/// Pairs before any encoder; entry n of every list belongs to pair n.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RawPairs {
+    /// Names of the pairs, unique within the data set.
+    pub ids: Vec<String>,
+    /// Images, `n x side x side x 3`, row-major, RGB.
+    pub images: Vec<u8>,
+    /// Rows and columns of each image, in pixels.
+    pub side: usize,
+    /// Texts as they are written.
+    pub texts: Vec<String>,
+    /// Classes, in `0..classes`.
+    pub labels: Vec<u32>,
+    /// Number of classes.
+    pub classes: usize,
+    /// Part of each pair.
+    pub split: Vec<Split>,
+}
+
+impl RawPairs {
+    /// Number of pairs.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there is no pair.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Pixels of one image, `side x side x 3`.
+    #[must_use]
+    pub fn image(&self, row: usize) -> &[u8] {
+        let size = self.side * self.side * 3;
+        &self.images[row * size..(row + 1) * size]
+    }
+
+    /// Rows of one part, in order.
+    #[must_use]
+    pub fn rows(&self, part: Split) -> Vec<usize> {
+        (0..self.len()).filter(|&row| self.split[row] == part).collect()
+    }
+
+    /// Checks counts and label range against the catalog entry.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming the data set and what does not fit.
+    pub fn check(&self, entry: &DataSetEntry) -> Result<()> {
+        let n = self.len();
+        let fail = |why: String| Err(Error::Data(format!("data set {}: {why}", entry.key)));
+        if [self.texts.len(), self.labels.len(), self.split.len()] != [n; 3]
+            || self.images.len() != n * self.side * self.side * 3
+        {
+            return fail(format!(
+                "{n} ids, {} bytes of images of side {}, {} texts, {} labels and {} split entries do not fit together",
+                self.images.len(),
+                self.side,
+                self.texts.len(),
+                self.labels.len(),
+                self.split.len()
+            ));
+        }
+        for (part, wanted) in Split::ALL.into_iter().zip([entry.train, entry.validation, entry.test]) {
+            let found = self.rows(part).len();
+            if found != wanted {
+                return fail(format!("{found} pairs in its {} part, {wanted} expected", part.name()));
+            }
+        }
+        if self.classes != entry.classes.len() {
+            return fail(format!("{} classes, {} names", self.classes, entry.classes.len()));
+        }
+        match self.labels.iter().position(|&label| label as usize >= self.classes) {
+            Some(row) => fail(format!(
+                "pair {} has label {}, but there are {} classes",
+                self.ids[row], self.labels[row], self.classes
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// One line of a manifest: everything about a pair that decides results.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ManifestLine {
+    /// Part of the split.
+    pub split: Split,
+    /// Name of the pair.
+    pub id: String,
+    /// Class.
+    pub label: u32,
+    /// Hash of the image file.
+    pub image: ContentHash,
+    /// The text.
+    pub text: String,
+}
+
+/// Version of a data set: hash of its manifest (spec E.1), one line a pair, fields in JSON so that no text
+/// can pass for two fields.
+///
+/// # Panics
+/// Never: a line is plain data that JSON can say.
+#[must_use]
+pub fn version(lines: &[ManifestLine]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for line in lines {
+        let fields = (line.split.name(), &line.id, line.label, line.image, &line.text);
+        hasher.update(&serde_json::to_vec(&fields).expect("a manifest line is plain data that JSON can say"));
+        hasher.update(b"\n");
+    }
+    hasher.finalize().to_hex().to_string()
+}

@@ -1,0 +1,113 @@
+//! Made-up features for tests and benchmarks (spec G.3): class centres in two modalities, and noise.
+
+use std::{collections::BTreeMap, path::Path};
+
+use crate::{error::Result, feature_file::write_rows, features::Split, nn::stream::Stream};
+
+/// Sizes and noise; the defaults are those of spec G.3.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Synthetic {
+    /// Classes; pair n has class n mod `classes`.
+    pub classes: usize,
+    /// Dimensions of the image and text features.
+    pub dims: (usize, usize),
+    /// Standard deviation of the noise of the image and text features.
+    pub noise: (f64, f64),
+    /// Pairs for training, validation and test, in this order.
+    pub pairs: [usize; 3],
+    /// Seed of centres and noise.
+    pub seed: u64,
+}
+
+impl Default for Synthetic {
+    fn default() -> Self {
+        Self { classes: 10, dims: (64, 32), noise: (1.5, 1.05), pairs: [1000, 0, 300], seed: 1 }
+    }
+}
+
+impl Synthetic {
+    /// Writes the features: max(0, centre of the class + noise), centres standard normal.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    #[allow(clippy::cast_possible_truncation)]
+    pub fn write(&self, path: &Path) -> Result<()> {
+        self.write_with(path, |side, row, out, noise| {
+            let class = row % self.classes;
+            let mut centre = Stream::new(self.seed, &format!("synthetic {side} centre"), class as u64);
+            let mut draws = Stream::new(self.seed, &format!("synthetic {side} noise"), row as u64);
+            out.iter_mut().for_each(|v| *v = (centre.normal() + noise * draws.normal()).max(0.0) as f32);
+        })
+    }
+
+    /// Writes noise of the same sizes that is quick to make: uniform in -0.5..0.5, negative values set to 0.
+    /// The rows are made one at a time, so the file may be larger than memory.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    #[allow(clippy::cast_possible_truncation)]
+    pub fn write_random(&self, path: &Path) -> Result<()> {
+        self.write_with(path, |side, row, out, _| {
+            let mut draws = Stream::new(self.seed, &format!("random {side}"), row as u64);
+            out.iter_mut().for_each(|v| *v = (draws.uniform() - 0.5).max(0.0) as f32);
+        })
+    }
+
+    fn write_with(&self, path: &Path, fill: impl Fn(&str, usize, &mut [f32], f64)) -> Result<()> {
+        let split: Vec<Split> =
+            Split::ALL.into_iter().zip(self.pairs).flat_map(|(part, n)| std::iter::repeat_n(part, n)).collect();
+        let labels: Vec<u32> =
+            (0..u32::try_from(self.classes).expect("fewer classes than 2^32")).cycle().take(split.len()).collect();
+        let facts = BTreeMap::from([("data-set".into(), "synthetic".into())]);
+        write_rows(path, &labels, &split, self.classes, self.dims, &facts, |writer| {
+            for (side, dims, noise) in [("image", self.dims.0, self.noise.0), ("text", self.dims.1, self.noise.1)] {
+                let mut row = vec![0.0; dims];
+                for index in 0..split.len() {
+                    fill(side, index, &mut row, noise);
+                    writer.write_f32(&row)?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feature_file::FeatureFile;
+
+    #[test]
+    fn the_set_of_the_specification_has_its_sizes_and_its_classes_can_be_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("synthetic.safetensors");
+        Synthetic::default().write(&path).unwrap();
+        let file = FeatureFile::open(&path).unwrap();
+        let (train, test) = (file.pairs(Split::Train), file.pairs(Split::Test));
+        assert_eq!((train.rows(), test.rows(), file.pairs(Split::Validation).rows()), (1000, 300, 0));
+        assert_eq!((train.image.dims(), train.text.dims(), file.classes()), (64, 32, 10));
+        let mut means = vec![[0.0f64; 64]; 10];
+        for row in 0..train.rows() {
+            let mean = &mut means[train.labels[row] as usize];
+            mean.iter_mut().zip(train.image.row(row)).for_each(|(m, v)| *m += f64::from(*v) / 100.0);
+        }
+        let nearest = |row: &[f32]| {
+            let distance =
+                |class: &usize| row.iter().zip(&means[*class]).map(|(v, m)| (f64::from(*v) - m).powi(2)).sum::<f64>();
+            (0..10usize).min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap()
+        };
+        let hits = (0..300).filter(|&row| nearest(test.image.row(row)) == test.labels[row] as usize).count();
+        assert!(hits > 240, "{hits} of 300");
+    }
+
+    #[test]
+    fn random_features_of_any_size_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("random.safetensors");
+        Synthetic { dims: (40, 7), pairs: [30, 5, 5], ..Synthetic::default() }.write_random(&path).unwrap();
+        let file = FeatureFile::open(&path).unwrap();
+        let rows = file.pairs(Split::Validation);
+        assert_eq!((rows.rows(), rows.image.dims(), rows.labels[0]), (5, 40, 0));
+        assert!(rows.image.row(0).iter().any(|&v| v > 0.0) && rows.image.row(0) != rows.image.row(1));
+    }
+}

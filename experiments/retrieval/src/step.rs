@@ -1,0 +1,76 @@
+//! One step, whatever it is: the only entry that an attempt's process needs.
+
+use std::{collections::BTreeMap, path::Path};
+
+use experiment_spec::{
+    run::{RunSpec, StepSpec},
+    scores::Scores,
+};
+
+use crate::{
+    checkpoint::Checkpoint,
+    error::{Error, Result},
+    extraction::{self, extract},
+    feature_file::FeatureFile,
+    features::Split,
+    method::Observer,
+    outcome, protocol, registry,
+};
+
+/// What a step leaves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Computed {
+    /// Scores of a run; of an extraction its facts alone.
+    pub scores: Scores,
+    /// Names of the files left in the step's folder.
+    pub artifacts: Vec<String>,
+}
+
+/// Computes a step in its folder. A run reads the features file `features`; `kind` is that of its scores
+/// (see [`crate::kind`]); `resume` is what an earlier attempt left.
+///
+/// # Errors
+/// By kind, which decides whether another attempt is made.
+pub fn compute(
+    step: &StepSpec,
+    features: Option<&Path>,
+    folder: &Path,
+    kind: String,
+    observer: &mut dyn Observer,
+    resume: Option<Checkpoint>,
+) -> Result<Computed> {
+    match step {
+        StepSpec::Extraction(spec) => {
+            let outcome = extract(spec, folder, observer, resume)?;
+            let scores = Scores { scores: Vec::new(), kind, selected_iteration: 0, facts: outcome.facts };
+            Ok(Computed { scores, artifacts: vec![extraction::FILE.to_owned()] })
+        }
+        StepSpec::Run(spec) => run(spec, features, folder, kind, observer, resume),
+    }
+}
+
+fn run(
+    spec: &RunSpec,
+    features: Option<&Path>,
+    folder: &Path,
+    kind: String,
+    observer: &mut dyn Observer,
+    resume: Option<Checkpoint>,
+) -> Result<Computed> {
+    let method = registry::find(&spec.method)
+        .ok_or_else(|| Error::User(format!("there is no method `{}` in this program", spec.method)))?;
+    let path = features.ok_or_else(|| Error::Data("the run was started without its features".to_owned()))?;
+    let features = FeatureFile::open(path)?;
+    let splits = protocol::Splits { training: features.training_data(), test: features.pairs(Split::Test) };
+    let mut outcome = protocol::run(method, spec, &splits, kind, observer, resume)?;
+    outcome.scores.facts.extend(encoder_facts(&features));
+    let written = outcome::write(folder, &outcome)?;
+    let artifacts = written.iter().filter_map(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
+    Ok(Computed { scores: outcome.scores, artifacts: artifacts.collect() })
+}
+
+/// Accuracies of the encoders' heads, as they stand in the features file.
+fn encoder_facts(features: &FeatureFile) -> BTreeMap<String, f64> {
+    let numbers = features.facts().iter().filter_map(|(name, text)| Some((name, text.parse().ok()?)));
+    numbers.map(|(name, value)| (format!("encoder/{name}"), value)).collect()
+}

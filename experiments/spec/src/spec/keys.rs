@@ -1,0 +1,25 @@
+//! Every key of a submission besides the parameters of the methods: the one list that the parser and
+//! the test of `experiments/README.md` share.
+
+/// Keys of the file itself.
+pub const SUBMISSION: &[&str] = &[
+    "name",
+    "datasets",
+    "encoder",
+    "encoder-seed",
+    "seeds",
+    "methods",
+    "defaults",
+    "overrides",
+    "resources",
+    "retries",
+    "tables",
+];
+/// Keys of an entry of `methods` besides parameters.
+pub const METHOD: &[&str] = &["method", "label", "preset"];
+/// Keys of an entry of `overrides` that choose what it holds for.
+pub const OVERRIDE: &[&str] = &["dataset", "method", "label"];
+/// Keys of `resources`.
+pub const RESOURCES: &[&str] = &["gpus", "cpus", "memory", "time-limit", "device"];
+/// Keys of an entry of `tables`.
+pub const TABLE: &[&str] = &["kind", "title", "rows", "normalisation", "digits"];

@@ -1,0 +1,23 @@
+//! A submission: what a user's YAML file says, read and checked against the catalog. Entry point: [`parse`].
+//! `experiments/README.md` documents every key. Deliberately absent: file access, and any default that
+//! depends on the machine.
+
+pub mod keys;
+pub mod limits;
+mod lines;
+mod node;
+mod overrides;
+mod parameters;
+mod parse;
+mod problem;
+mod read;
+mod resources;
+mod rows;
+mod submission;
+mod table_list;
+mod tables;
+
+pub use parse::parse;
+pub use problem::Problem;
+pub use submission::{DataSetChoice, MethodRow, Submission};
+pub use tables::{TableKind, TableSpec};

@@ -1,0 +1,61 @@
+//! What a submission says, resolved: every name checked, every parameter of every row present.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::tables::TableSpec;
+use crate::{catalog::Parameters, run::Resources};
+
+/// A submission as it was read from its file: a plain value, stored and sent as JSON. Planning it and
+/// assembling its tables need nothing else of the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Submission {
+    /// Its name, by which users call it.
+    pub name: String,
+    /// Data sets in the order of the file.
+    pub data_sets: Vec<DataSetChoice>,
+    /// Seed of the encoders' own training.
+    pub encoder_seed: u64,
+    /// Seeds of the runs, in order; each different.
+    pub seeds: Vec<u64>,
+    /// Rows in the order of the file, grids expanded; each label different.
+    pub rows: Vec<MethodRow>,
+    /// What each run takes of a worker.
+    pub resources: Resources,
+    /// How many further attempts a run gets when one fails for a reason that may pass.
+    pub retries: u32,
+    /// Tables to print; at least one.
+    pub tables: Vec<TableSpec>,
+}
+
+impl Submission {
+    /// Number of runs: data sets times rows times seeds.
+    #[must_use]
+    pub fn run_count(&self) -> usize {
+        self.data_sets.len() * self.rows.len() * self.seeds.len()
+    }
+}
+
+/// A data set with the encoder that reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DataSetChoice {
+    /// Key of the data set.
+    pub data_set: String,
+    /// Key of the encoder.
+    pub encoder: String,
+}
+
+/// One row of the tables: a method with its parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MethodRow {
+    /// Label, as printed; no part of the identity of a run.
+    pub label: String,
+    /// Key of the method.
+    pub method: String,
+    /// Every parameter of the method, by key of the data set (overrides may differ between them).
+    pub parameters: BTreeMap<String, Parameters>,
+}

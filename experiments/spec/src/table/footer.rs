@@ -1,0 +1,123 @@
+//! The facts under a table: how its numbers came about.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Cell, Fact, Row, RunRecord,
+    plain::{clean, duration, ranges},
+};
+use crate::{
+    catalog::Catalog,
+    scores::Normalisation,
+    spec::{TableKind, TableSpec},
+};
+
+/// Parameter that names how the weights to score were chosen.
+const SELECTION: &str = "selection";
+
+/// Hexadecimal digits of a hash that people compare.
+const HASH_DIGITS: usize = 12;
+
+/// Facts of the records that a table shows.
+pub(super) fn facts(
+    records: &[&RunRecord],
+    spec: &TableSpec,
+    data_sets: &[String],
+    rows: &[Row],
+    catalog: &Catalog,
+) -> Vec<Fact> {
+    let fact = |name| move |value| Fact { name, value };
+    let seeds: Vec<u64> = records.iter().map(|record| record.seed).collect();
+    let one_data_set = if let [data_set] = data_sets { Some(data_set.clone()) } else { None };
+    one_data_set
+        .map(fact("Data set"))
+        .into_iter()
+        .chain([
+            fact("Score")(score(spec.kind, rows)),
+            fact("Normalisation")(normalisation(spec.normalisation).to_owned()),
+            fact("Selection")(selection(records)),
+        ])
+        .chain((!seeds.is_empty()).then(|| fact("Seeds")(ranges(&seeds))))
+        .chain(features(records).into_iter().map(fact("Features")))
+        .chain(kinds(records).into_iter().map(fact("Kind of scores")))
+        .chain(compute(records).map(fact("Compute")))
+        .chain(departures(records, catalog).into_iter().map(fact("Departure")))
+        .collect()
+}
+
+fn score(kind: TableKind, rows: &[Row]) -> String {
+    let most = rows.iter().flat_map(|row| &row.cells).map(Cell::n).max().unwrap_or(0);
+    let over = match most {
+        0 => "no score yet".to_owned(),
+        1 => "one seed (n=1), so no deviation".to_owned(),
+        n => format!("mean ± sample standard deviation over seeds, n={n} where no other n is given"),
+    };
+    let gallery = match kind {
+        TableKind::Ablation => "",
+        TableKind::Main => "; an all-modal gallery holds the query itself, ranked first",
+    };
+    format!(
+        "MAP over all returned results, no cut-off, every query of weight 1, cosine similarity, ties in the order \
+         of the gallery{gallery}; averages from unrounded values; {over}"
+    )
+}
+
+fn normalisation(normalisation: Normalisation) -> &'static str {
+    match normalisation {
+        Normalisation::None => "none",
+        Normalisation::Authors => "authors: z-scores with statistics of the test set (transductive)",
+    }
+}
+
+/// One rule, or each rule with the labels it holds for.
+fn selection(records: &[&RunRecord]) -> String {
+    let mut rules: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for record in records {
+        let Some(spec) = &record.spec else { continue };
+        let rule = spec.parameters.get(SELECTION).map_or("nothing to select".to_owned(), ToString::to_string);
+        let labels = rules.entry(rule).or_default();
+        if !labels.contains(&record.label.as_str()) {
+            labels.push(&record.label);
+        }
+    }
+    match rules.len() {
+        0 => "not recorded".to_owned(),
+        1 => rules.into_keys().collect(),
+        _ => {
+            let parts = rules.into_iter().map(|(rule, labels)| format!("{rule} ({})", labels.join(", ")));
+            parts.collect::<Vec<_>>().join("; ")
+        }
+    }
+}
+
+fn features(records: &[&RunRecord]) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let mut out = Vec::new();
+    for record in records {
+        let encoder = record.spec.as_ref().map_or("encoder", |spec| spec.features.encoder.as_str());
+        if !seen.insert((&record.data_set, encoder, record.encoder_seed, &record.features_hash)) {
+            continue;
+        }
+        let hash: String = record.features_hash.chars().take(HASH_DIGITS).collect();
+        let content = if hash.is_empty() { "not made yet".to_owned() } else { format!("content {hash}") };
+        out.push(format!("{} by {encoder}, encoder seed {}, {content}", record.data_set, record.encoder_seed));
+    }
+    out
+}
+
+fn kinds(records: &[&RunRecord]) -> BTreeSet<String> {
+    records.iter().filter_map(|record| record.counted()).map(|scores| clean(&scores.kind, 200)).collect()
+}
+
+fn compute(records: &[&RunRecord]) -> Option<String> {
+    let scored: Vec<f64> = records.iter().filter(|record| record.counted().is_some()).map(|r| r.seconds).collect();
+    let word = if scored.len() == 1 { "run" } else { "runs" };
+    (!scored.is_empty()).then(|| format!("{} of work in {} scored {word}", duration(scored.iter().sum()), scored.len()))
+}
+
+fn departures(records: &[&RunRecord], catalog: &Catalog) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let methods = records.iter().map(|record| record.method.as_str()).filter(|method| seen.insert(*method));
+    let entries = methods.filter_map(|method| catalog.method(method));
+    entries.flat_map(|entry| entry.departures.iter().map(|text| format!("{}: {text}", entry.label))).collect()
+}

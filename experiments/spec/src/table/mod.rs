@@ -1,0 +1,30 @@
+//! From records of runs to the paper's tables and to long-form CSV. Pure: values in, text out.
+//!
+//! [`assemble()`] makes a [`Table`]; [`markdown()`], [`latex()`], [`text()`] and [`json()`] print it;
+//! [`scores_csv`] and [`cells_csv`] print the records themselves. There is no column of published
+//! figures: none of our data sets is the paper's own with the paper's features.
+
+mod assemble;
+mod csv;
+mod footer;
+mod json;
+mod latex;
+mod markdown;
+mod measure;
+mod model;
+mod plain;
+mod record;
+mod text;
+
+pub use self::{
+    assemble::assemble,
+    csv::{cells_csv, scores_csv},
+    json::{Document, json},
+    latex::{escape as escape_latex, latex},
+    markdown::{escape as escape_markdown, markdown},
+    measure::Measure,
+    model::{Cell, Column, Fact, Rank, Row, Summary, Table},
+    plain::{Figure, Grid, duration, grid},
+    record::RunRecord,
+    text::text,
+};

@@ -1,0 +1,6 @@
+//! Tables from records to text, through the public functions alone.
+
+mod cells;
+mod fixture;
+mod printed;
+mod properties;

@@ -1,0 +1,82 @@
+//! Wire <-> vocabulary: the only place where the two meet. What cannot be read is an error that names
+//! the field.
+
+use std::collections::BTreeSet;
+
+use experiment_spec::{
+    ids::{AttemptNumber, ContentHash, StepId},
+    spec::Problem,
+};
+
+use crate::v1;
+
+/// A field of a message that is missing or makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: expected {expected}, found `{found}`")]
+pub struct WireError {
+    /// Name of the field, as in the proto file.
+    pub field: &'static str,
+    /// What would have been right.
+    pub expected: &'static str,
+    /// What was there, cut to 80 characters.
+    pub found: String,
+}
+
+/// Reads a content hash.
+///
+/// # Errors
+/// When the text is not one.
+pub fn hash(field: &'static str, text: &str) -> Result<ContentHash, WireError> {
+    text.parse().map_err(|_| WireError {
+        field,
+        expected: "a content hash (64 hexadecimal digits)",
+        found: text.chars().take(80).collect(),
+    })
+}
+
+/// Reads attempts that a worker holds.
+#[must_use]
+pub fn held(held: &[v1::Held]) -> BTreeSet<(StepId, AttemptNumber)> {
+    held.iter().map(|held| (StepId(held.step_id), AttemptNumber(held.attempt))).collect()
+}
+
+/// Writes one attempt.
+#[must_use]
+pub fn held_of((step, attempt): (StepId, AttemptNumber)) -> v1::Held {
+    v1::Held { step_id: step.0, attempt: attempt.0 }
+}
+
+impl From<Problem> for v1::Problem {
+    fn from(problem: Problem) -> Self {
+        let Problem { line, column, key_path, message } = problem;
+        Self { line, column, key_path, message }
+    }
+}
+
+impl From<v1::Problem> for Problem {
+    fn from(problem: v1::Problem) -> Self {
+        let v1::Problem { line, column, key_path, message } = problem;
+        Self { line, column, key_path, message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_that_is_none_names_its_field() {
+        let good = ContentHash::of(b"features");
+        assert_eq!(hash("hash", &good.to_string()), Ok(good));
+        let error = hash("features.hash", "").unwrap_err().to_string();
+        assert_eq!(error, "features.hash: expected a content hash (64 hexadecimal digits), found ``");
+    }
+
+    #[test]
+    fn attempts_and_problems_read_back() {
+        let key = (StepId(7), AttemptNumber(2));
+        assert_eq!(held(&[held_of(key)]), BTreeSet::from([key]));
+        let problem = Problem { line: 3, column: 5, key_path: "seeds".to_owned(), message: "expected".to_owned() };
+        assert_eq!(Problem::from(v1::Problem::from(problem.clone())), problem);
+    }
+}

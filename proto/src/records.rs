@@ -1,0 +1,54 @@
+//! Records of a submission off the wire: what tables are made of.
+
+use experiment_spec::{
+    run::{RunSpec, State, StepSpec},
+    scores::Scores,
+    table::RunRecord,
+};
+
+use crate::v1;
+
+/// A message that does not say what it must.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// A field is missing or holds what its type does not allow.
+    #[error("field {field} of step {step}: {why}")]
+    Field { field: &'static str, step: i64, why: String },
+}
+
+/// Records of a submission, in the order of the plan.
+///
+/// # Errors
+/// Names the step and the field that cannot be read.
+pub fn records(answer: &v1::GetRecordsResponse) -> Result<Vec<RunRecord>, RecordError> {
+    answer.records.iter().map(|record| run_record(&answer.name, record)).collect()
+}
+
+fn run_record(submission: &str, record: &v1::Record) -> Result<RunRecord, RecordError> {
+    let refuse = |field, why: String| RecordError::Field { field, step: record.step_id, why };
+    let state = State::from_name(&record.state).ok_or_else(|| refuse("state", format!("`{}` is no state", record.state)))?;
+    let spec: StepSpec = serde_json::from_str(&record.spec_json).map_err(|error| refuse("spec_json", error.to_string()))?;
+    let spec: RunSpec = match spec {
+        StepSpec::Run(spec) => spec,
+        StepSpec::Extraction(_) => return Err(refuse("spec_json", "an extraction stands where a run must".to_owned())),
+    };
+    let scores: Option<Scores> = if record.scores_json.is_empty() {
+        None
+    } else {
+        Some(serde_json::from_str(&record.scores_json).map_err(|error| refuse("scores_json", error.to_string()))?)
+    };
+    Ok(RunRecord {
+        submission: submission.to_owned(),
+        data_set: record.data_set.clone(),
+        method: record.method.clone(),
+        label: record.label.clone(),
+        seed: record.seed,
+        state,
+        failure: (!record.failure.is_empty()).then(|| record.failure.clone()),
+        scores,
+        encoder_seed: record.encoder_seed,
+        features_hash: record.features_hash.clone(),
+        seconds: record.seconds,
+        spec: Some(spec),
+    })
+}

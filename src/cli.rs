@@ -1,0 +1,249 @@
+//! The command line as types: every verb, its arguments and an example.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A distributed experiment orchestrator for cross-modal retrieval research.
+#[derive(Debug, Parser)]
+#[command(name = "orchestrator", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every verb.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// State folder [default: the platform's data folder]
+    #[arg(long, global = true, env = "ORCHESTRATOR_HOME", value_name = "FOLDER")]
+    pub(crate) home: Option<PathBuf>,
+    /// Address of the coordinator [default: the one at work on the state folder]
+    #[arg(long, global = true, env = "ORCHESTRATOR_COORDINATOR", value_name = "URL")]
+    pub(crate) coordinator: Option<String>,
+    /// Print JSON: one object, or one object a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print results only
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Do everything on this machine: coordinator and worker in place, live progress, then the tables
+    #[command(after_help = "Example: orchestrator run experiments/quickstart.yaml\n\nInterrupted and started again, it goes on where it was.")]
+    Run(RunArgs),
+    /// Be the coordinator: gRPC and dashboard on one address, state in the state folder
+    #[command(after_help = "Example: orchestrator serve --listen 127.0.0.1:7117")]
+    Serve(ServeArgs),
+    /// Be a worker: join a coordinator, work, stop cleanly on the first SIGTERM or Ctrl-C
+    #[command(after_help = "Example: orchestrator worker --coordinator http://127.0.0.1:7117 --cpus 8")]
+    Worker(WorkerArgs),
+    /// Send a submission
+    #[command(after_help = "Example: orchestrator submit experiments/ablations.yaml --wait")]
+    Submit(SubmitArgs),
+    /// Submissions and the fleet at a glance
+    #[command(after_help = "Example: orchestrator status quickstart")]
+    Status { #[arg(value_name = "SUBMISSION")] submission: Option<String> },
+    /// Runs (and extractions), filtered
+    #[command(after_help = "Example: orchestrator runs --submission quickstart --state failed")]
+    Runs(RunsArgs),
+    /// One run's whole history in sentences
+    #[command(after_help = "Example: orchestrator show 12")]
+    Show { #[arg(value_name = "RUN")] run: i64 },
+    /// Log lines of a run
+    #[command(after_help = "Example: orchestrator logs 12 -f")]
+    Logs {
+        #[arg(value_name = "RUN")]
+        run: i64,
+        /// Go on until the run has ended
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Take back a submission, or single runs
+    #[command(after_help = "Example: orchestrator cancel quickstart\n         orchestrator cancel --run 12 --run 13")]
+    Cancel(Selection),
+    /// Queue failed runs again
+    #[command(after_help = "Example: orchestrator retry quickstart --failed")]
+    Retry(RetryArgs),
+    /// Write the tables of a submission
+    #[command(after_help = "Example: orchestrator export quickstart --format latex --out tables")]
+    Export(ExportArgs),
+    /// The method registry: parameters, defaults, ranges, reference, departures from the paper
+    #[command(after_help = "Example: orchestrator methods cm-gans")]
+    Methods { #[arg(value_name = "METHOD")] method: Option<String> },
+    /// Data sets
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// What this machine can do
+    #[command(after_help = "Example: orchestrator doctor")]
+    Doctor,
+    /// Completion script for a shell
+    #[command(after_help = "Example: orchestrator completions bash > ~/.local/share/bash-completion/completions/orchestrator")]
+    Completions { shell: clap_complete::Shell },
+    /// Be the process of one attempt; started by the worker, never by people
+    #[command(hide = true)]
+    Attempt,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Specification of the submission
+    #[arg(value_name = "SPEC")]
+    pub(crate) spec: PathBuf,
+    /// Processor cores to use [default: all]
+    #[arg(long)]
+    pub(crate) cpus: Option<u32>,
+    /// Compute again what is already scored
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) tuning: Tuning,
+}
+
+/// Settings of a worker that do not change what is computed, except for the SIMD level (part of a score's kind).
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Tuning {
+    /// Instruction set of the arithmetic [default: the best there is]
+    #[arg(long, env = "ORCHESTRATOR_SIMD", value_enum)]
+    pub(crate) simd: Option<Simd>,
+    /// Keep a checkpoint every so many iterations
+    #[arg(long, env = "ORCHESTRATOR_CHECKPOINT_EVERY", default_value_t = 100, value_name = "ITERATIONS",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) checkpoint_every: u64,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Simd {
+    Scalar,
+    Avx2,
+    Avx512,
+}
+
+impl Simd {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Address to listen on; only loopback addresses until TLS and tokens are there
+    #[arg(long, default_value = "127.0.0.1:7117", value_name = "ADDRESS")]
+    pub(crate) listen: std::net::SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkerArgs {
+    /// Folder for the worker's own state [default: `worker` in the state folder]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Name shown to people [default: the host's name]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Processor cores to offer [default: all]
+    #[arg(long)]
+    pub(crate) cpus: Option<u32>,
+    #[command(flatten)]
+    pub(crate) tuning: Tuning,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubmitArgs {
+    /// Specification of the submission
+    #[arg(value_name = "SPEC")]
+    pub(crate) spec: PathBuf,
+    /// Show what would run; queue nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Follow it to its end, then print the tables
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) wait: bool,
+    /// Compute again what is already scored
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunsArgs {
+    /// Only those of this submission (id or name)
+    #[arg(long)]
+    pub(crate) submission: Option<String>,
+    /// Only those of this method
+    #[arg(long)]
+    pub(crate) method: Option<String>,
+    /// Only those of this data set
+    #[arg(long)]
+    pub(crate) dataset: Option<String>,
+    /// Only those in this state
+    #[arg(long, value_parser = ["queued", "assigned", "running", "succeeded", "failed", "cancelled"])]
+    pub(crate) state: Option<String>,
+    /// Only those of this seed
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Extractions too
+    #[arg(long)]
+    pub(crate) extractions: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct Selection {
+    /// Submission (id or name)
+    #[arg(value_name = "SUBMISSION")]
+    pub(crate) submission: Option<String>,
+    /// Single runs
+    #[arg(long = "run", value_name = "RUN")]
+    pub(crate) runs: Vec<i64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RetryArgs {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// Queue the failed runs again (the only choice so far, said aloud)
+    #[arg(long, required = true)]
+    pub(crate) failed: bool,
+    /// Only failures of this kind
+    #[arg(long, value_parser = ["out-of-memory", "cuda-oom", "nan", "data", "timeout", "lost", "killed", "user-error"])]
+    pub(crate) kind: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// Submission (id or name)
+    #[arg(value_name = "SUBMISSION")]
+    pub(crate) submission: String,
+    /// What to write [default: all]
+    #[arg(long, value_enum)]
+    pub(crate) format: Vec<Format>,
+    /// Folder to write to [default: `reports/SUBMISSION` in the state folder]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// `tables.tex`
+    Latex,
+    /// `tables.md`
+    Markdown,
+    /// `scores.csv` and `cells.csv`
+    Csv,
+    /// `tables.json`
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// Data sets that this installation can read
+    #[command(after_help = "Example: orchestrator data list")]
+    List,
+}

@@ -1,0 +1,98 @@
+//! `doctor`: what this machine can do, and what would stand in the way.
+
+use retrieval::nn::gemm::SimdLevel;
+use serde::Serialize;
+
+use crate::{
+    catalog,
+    cli::Global,
+    client::{Need, Session},
+    exit::Outcome,
+    home::Home,
+    output,
+};
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    what: &'static str,
+    ok: bool,
+    found: String,
+}
+
+/// Looks at this machine. Finds, never changes.
+pub(super) async fn doctor(global: &Global) -> Outcome {
+    let home = Home::resolve(global.home.clone())?;
+    let mut findings = vec![
+        Finding { what: "version", ok: true, found: catalog::program_version() },
+        cpus(),
+        Finding { what: "SIMD level", ok: true, found: SimdLevel::detect().name().to_owned() },
+        cuda(),
+        state_folder(&home),
+        disk(&home),
+        data_sets(),
+    ];
+    findings.push(coordinator(global, &home).await);
+    if global.json {
+        return findings.iter().try_for_each(output::json);
+    }
+    let rows = findings.into_iter().map(|f| vec![if f.ok { "ok" } else { "--" }.to_owned(), f.what.to_owned(), f.found]);
+    output::table(&["", "what", "found"], rows.collect())
+}
+
+fn cpus() -> Finding {
+    let found = std::thread::available_parallelism().map_or_else(|error| error.to_string(), |n| format!("{n} cores for this process"));
+    Finding { what: "processor", ok: true, found }
+}
+
+fn cuda() -> Finding {
+    let built = cfg!(feature = "cuda");
+    let driver = std::path::Path::new("/proc/driver/nvidia/version").exists();
+    let found = match (built, driver) {
+        (true, true) => "CUDA build, NVIDIA driver found",
+        (true, false) => "CUDA build, but no NVIDIA driver: attempts run on the CPU",
+        (false, true) => "an NVIDIA driver is here, but this is a CPU build: build with `--features cuda` to use it",
+        (false, false) => "CPU build, no NVIDIA driver",
+    };
+    Finding { what: "CUDA", ok: built == driver, found: found.to_owned() }
+}
+
+fn state_folder(home: &Home) -> Finding {
+    let root = home.root();
+    let (ok, found) = match std::fs::metadata(root) {
+        Ok(data) if data.permissions().readonly() => (false, format!("{} is read-only", root.display())),
+        Ok(data) if data.is_dir() => (true, root.display().to_string()),
+        Ok(_) => (false, format!("{} is not a folder", root.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (true, format!("{} (made at first use)", root.display())),
+        Err(error) => (false, format!("{}: {error}", root.display())),
+    };
+    Finding { what: "state folder", ok, found }
+}
+
+fn disk(home: &Home) -> Finding {
+    let existing = home.root().ancestors().find(|folder| folder.exists()).unwrap_or(home.root());
+    match rustix::fs::statvfs(existing) {
+        Ok(stat) => {
+            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+            Finding { what: "disk", ok: free > 1 << 30, found: format!("{} MiB free", free >> 20) }
+        }
+        Err(error) => Finding { what: "disk", ok: false, found: error.to_string() },
+    }
+}
+
+fn data_sets() -> Finding {
+    let names: Vec<String> = catalog::build().data_sets.into_iter().map(|d| d.key).collect();
+    Finding { what: "data sets", ok: !names.is_empty(), found: names.join(", ") }
+}
+
+async fn coordinator(global: &Global, home: &Home) -> Finding {
+    let named = global.coordinator.is_some() || home.endpoint().exists();
+    match Session::connect(global, Need::Live).await {
+        Ok(session) => {
+            session.close().await;
+            Finding { what: "coordinator", ok: true, found: "reachable".to_owned() }
+        }
+        Err(_) if !named => Finding { what: "coordinator", ok: true, found: "none at work here (`run` needs none)".to_owned() },
+        Err(_) => Finding { what: "coordinator", ok: false, found: "named, but not reachable".to_owned() },
+    }
+}

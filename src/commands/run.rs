@@ -1,0 +1,116 @@
+//! `run`: coordinator and worker in this process, one submission from its file to its tables.
+
+use std::net::SocketAddr;
+
+use orchestrator_proto::v1;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::submit;
+use crate::{
+    catalog,
+    cli::{Global, RunArgs, Tuning},
+    client::{self, Client},
+    exit::{Failure, Outcome},
+    home::Home,
+    local::Local,
+    output, progress,
+    report::{self, Report},
+};
+
+/// Runs a submission here, or goes on with it, and prints its tables.
+pub(super) async fn run(global: &Global, args: RunArgs) -> Outcome {
+    if global.coordinator.is_some() {
+        return Err(Failure::request("`run` does everything on this machine; to use a coordinator, `submit` the file to it"));
+    }
+    let yaml = submit::read_spec(&args.spec)?;
+    let file_name = submit::file_name(&args.spec);
+    // Checked before the state folder is touched: a wrong file changes nothing.
+    submit::check(&yaml, &file_name, &catalog::build(), global)?;
+    let home = Home::resolve(global.home.clone())?;
+    let local = Local::start(&home, SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+    if !global.quiet && !global.json {
+        eprintln!("state folder {}; dashboard {}", home.root().display(), local.url());
+    }
+    let worker = LocalWorker::start(&home, &local, args.cpus, &args.tuning)?;
+    let interruption = tokio::spawn(progress::interrupted());
+    let mut client = client::client(local.channel()?);
+    let work = async {
+        let request = v1::SubmitRequest {
+            yaml,
+            file_name,
+            force: args.force,
+            resume: !args.force,
+            client_version: catalog::program_version(),
+            ..Default::default()
+        };
+        let answer = client.submit(request).await?.into_inner();
+        submit::refuse(&answer.problems, &submit::file_name(&args.spec), global)?;
+        let ending = progress::follow(&mut client, answer.submission_id, global).await?;
+        let written = finish(&mut client, answer.submission_id, &home, global).await?;
+        Ok((ending, written))
+    };
+    let outcome = tokio::select! {
+        outcome = work => outcome,
+        signal = interruption => {
+            signal.map_err(|error| Failure::request(format!("the signal handler ended: {error}")))??;
+            // The second signal ends the process at once; attempts end by themselves with it.
+            tokio::spawn(async { if progress::interrupted().await.is_ok() { std::process::exit(130) } });
+            if !global.quiet {
+                eprintln!("stopping; once more to stop at once");
+            }
+            Err(Failure::Interrupted(format!("interrupted; `orchestrator run {}` goes on where it was", args.spec.display())))
+        }
+        ended = worker.ended() => Err(ended),
+    };
+    worker.stop().await;
+    local.stop().await;
+    let (ending, written) = outcome?;
+    if !global.quiet && !global.json {
+        eprintln!("written to {}", written.display());
+    }
+    submit::verdict(ending)
+}
+
+/// Prints the tables of a submission and writes its report.
+pub(super) async fn finish(client: &mut Client, submission: i64, home: &Home, global: &Global) -> Outcome<std::path::PathBuf> {
+    let report = Report::fetch(client, &submission.to_string()).await?;
+    let folder = home.report(report.folder_name());
+    report.write(&folder, &report::ALL_FORMATS)?;
+    if global.json { report.print_json()? } else { output::lines([report.text()])? }
+    Ok(folder)
+}
+
+/// The worker daemon that `run` starts in its own process. Its attempts are processes of their own.
+struct LocalWorker {
+    task: tokio::sync::Mutex<JoinHandle<Result<(), orchestrator_worker::WorkerError>>>,
+    stop: CancellationToken,
+}
+
+impl LocalWorker {
+    fn start(home: &Home, local: &Local, cpus: Option<u32>, tuning: &Tuning) -> Outcome<Self> {
+        let config = super::worker::config(home.local_worker(), None, cpus, tuning, Some(home.blobs()))?;
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(orchestrator_worker::run(config, local.channel()?, stop.clone()));
+        Ok(Self { task: tokio::sync::Mutex::new(task), stop })
+    }
+
+    /// Resolves only if the worker ends without having been told to: the reason.
+    async fn ended(&self) -> Failure {
+        match (&mut *self.task.lock().await).await {
+            Ok(Ok(())) => Failure::request("the worker ended by itself"),
+            Ok(Err(error)) => Failure::request(format!("the worker ended: {error}")),
+            Err(error) => Failure::request(format!("the worker ended: {error}")),
+        }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        let task = self.task.into_inner();
+        if !task.is_finished()
+            && let Err(error) = task.await
+        {
+            tracing::warn!(%error, "the worker did not end cleanly");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! `status`: submissions and the fleet at a glance.
+
+use orchestrator_proto::v1;
+
+use crate::{
+    cli::Global,
+    client::{Need, Session},
+    exit::{Failure, Outcome},
+    output,
+};
+
+/// Shows submissions (one, or all) and the workers.
+pub(super) async fn status(global: &Global, submission: Option<String>) -> Outcome {
+    let mut session = Session::connect(global, Need::Records).await?;
+    let named = submission.clone().unwrap_or_default();
+    let submissions = session.client.list_submissions(v1::ListSubmissionsRequest { name_or_id: named, limit: 0 }).await;
+    let workers = session.client.list_workers(v1::ListWorkersRequest {}).await;
+    session.close().await;
+    let (submissions, workers) = (submissions?.into_inner().submissions, workers?.into_inner().workers);
+    if let Some(named) = submission
+        && submissions.is_empty()
+    {
+        return Err(Failure::request(format!("there is no submission `{named}`; `orchestrator status` lists them")));
+    }
+    if global.json {
+        return output::json(&serde_json::json!({ "submissions": submissions, "workers": workers }));
+    }
+    let rows = submissions.iter().map(|s| {
+        let all = s.queued + s.assigned + s.running + s.succeeded + s.failed + s.cancelled;
+        vec![
+            s.id.to_string(),
+            s.name.clone(),
+            output::time(s.created_at_ms),
+            format!("{}/{all}", s.succeeded),
+            (s.assigned + s.running).to_string(),
+            (s.queued).to_string(),
+            s.failed.to_string(),
+            s.cancelled.to_string(),
+            if s.seconds_left_known && s.succeeded + s.failed + s.cancelled < all { output::span(s.seconds_left) } else { String::new() },
+        ]
+    });
+    output::table(&["submission", "name", "created", "scored", "running", "queued", "failed", "cancelled", "time left"], rows.collect())?;
+    output::lines([String::new()])?;
+    let rows = workers.iter().map(|w| {
+        let steps: Vec<String> = w.steps.iter().map(ToString::to_string).collect();
+        vec![w.name.clone(), w.state.clone(), format!("{}/{}", w.cpus_used, w.cpus), w.kind.clone(), steps.join(" "), output::time(w.last_seen_ms)]
+    });
+    output::table(&["worker", "state", "cpus", "kind", "at work on", "last seen"], rows.collect())
+}

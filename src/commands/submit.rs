@@ -1,0 +1,140 @@
+//! `submit`: sends the text of a specification to the coordinator. Parses nothing itself: what the
+//! coordinator read is what runs.
+
+use std::path::Path;
+
+use experiment_spec::{catalog::Catalog, spec};
+use orchestrator_proto::v1;
+
+use super::run;
+use crate::{
+    catalog,
+    cli::{Global, SubmitArgs},
+    client::{Need, Session},
+    exit::{Failure, Outcome},
+    home::Home,
+    output,
+    progress::{self, Ending},
+};
+
+/// Largest specification, in bytes.
+const MAX_SPEC_BYTES: u64 = 1 << 20;
+
+/// Sends a submission; follows it when asked to.
+pub(super) async fn submit(global: &Global, args: SubmitArgs) -> Outcome {
+    let yaml = read_spec(&args.spec)?;
+    let mut session = Session::connect(global, Need::Live).await?;
+    let outcome = send(global, &args, yaml, &mut session).await;
+    session.close().await;
+    outcome
+}
+
+async fn send(global: &Global, args: &SubmitArgs, yaml: String, session: &mut Session) -> Outcome {
+    let file_name = file_name(&args.spec);
+    let request = v1::SubmitRequest {
+        yaml,
+        file_name: file_name.clone(),
+        dry_run: args.dry_run,
+        force: args.force,
+        request_id: uuid::Uuid::new_v4().to_string(),
+        client_version: catalog::program_version(),
+        ..Default::default()
+    };
+    let answer = session.client.submit(request).await?.into_inner();
+    refuse(&answer.problems, &file_name, global)?;
+    if args.dry_run {
+        return show_plan(global, &answer);
+    }
+    if global.json && !args.wait {
+        output::json(&answer)?;
+    } else if !global.quiet {
+        eprintln!(
+            "submission {} ({}): {} runs, {} already scored, {} extractions",
+            answer.submission_id, answer.name, answer.runs, answer.already_scored, answer.extractions
+        );
+    }
+    if !args.wait {
+        return Ok(());
+    }
+    let id = answer.submission_id;
+    tokio::select! {
+        ending = progress::follow(&mut session.client, id, global) => {
+            let ending = ending?;
+            run::finish(&mut session.client, id, &Home::resolve(global.home.clone())?, global).await?;
+            verdict(ending)
+        }
+        signal = progress::interrupted() => {
+            signal?;
+            Err(Failure::Interrupted(format!("no longer following; the submission goes on: `orchestrator status {id}`")))
+        }
+    }
+}
+
+fn show_plan(global: &Global, answer: &v1::SubmitResponse) -> Outcome {
+    if global.json {
+        return output::json(answer);
+    }
+    let known = answer.steps.iter().all(|step| step.expected_known || step.already_scored);
+    let seconds: f64 = answer.steps.iter().filter(|step| !step.already_scored).map(|step| step.expected_seconds).sum();
+    let rows = answer.steps.iter().map(|step| {
+        let state = if step.already_scored { "already scored" } else { "to do" };
+        let expected = if step.expected_known { output::span(step.expected_seconds) } else { String::new() };
+        vec![step.kind.clone(), step.data_set.clone(), step.label.clone(), step.seed.to_string(), state.into(), expected]
+    });
+    output::table(&["step", "data set", "label", "seed", "state", "expected"], rows.collect())?;
+    let time = if known { format!("about {} of work", output::span(seconds)) } else { "time not known yet: no like runs".to_owned() };
+    output::lines([format!("{} runs, {} already scored, {} extractions; {time}", answer.runs, answer.already_scored, answer.extractions)])
+}
+
+/// Text of a specification file.
+pub(super) fn read_spec(path: &Path) -> Outcome<String> {
+    let fail = |error: std::io::Error| Failure::request(format!("{}: {error}", path.display()));
+    let size = std::fs::metadata(path).map_err(fail)?.len();
+    if size > MAX_SPEC_BYTES {
+        return Err(Failure::request(format!("{}: {size} bytes; a specification has at most {MAX_SPEC_BYTES}", path.display())));
+    }
+    std::fs::read_to_string(path).map_err(fail)
+}
+
+/// The file's name without its folders, for messages and the record.
+pub(super) fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(|| "specification".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Checks a specification here, before anything is opened or sent.
+pub(super) fn check(yaml: &str, file_name: &str, catalog: &Catalog, global: &Global) -> Outcome {
+    let Err(problems) = spec::parse(yaml, catalog) else { return Ok(()) };
+    let problems: Vec<v1::Problem> = problems
+        .into_iter()
+        .map(|p| v1::Problem { line: p.line, column: p.column, key_path: p.key_path, message: p.message })
+        .collect();
+    refuse(&problems, file_name, global)
+}
+
+/// Every mistake of a file, one a line; no failure when there is none.
+pub(super) fn refuse(problems: &[v1::Problem], file_name: &str, global: &Global) -> Outcome {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    if global.json {
+        for problem in problems {
+            output::json(problem)?;
+        }
+    }
+    let line = |p: &v1::Problem| format!("{file_name}:{}:{}: {}{}{}", p.line, p.column, p.key_path, if p.key_path.is_empty() { "" } else { ": " }, p.message);
+    let lines: Vec<String> = problems.iter().map(|p| output::printable(&line(p))).collect();
+    let noun = if problems.len() == 1 { "mistake" } else { "mistakes" };
+    Err(Failure::request(format!("{}\n{} {noun} in {file_name}; nothing was queued", lines.join("\n"), problems.len())))
+}
+
+/// The exit code of a followed submission.
+pub(super) fn verdict(ending: Ending) -> Outcome {
+    if ending.failed == 0 {
+        return Ok(());
+    }
+    Err(Failure::RunFailed(format!(
+        "{} of {} runs failed; `orchestrator runs --state failed` lists them, `orchestrator show RUN` tells why",
+        ending.failed,
+        ending.failed + ending.succeeded + ending.cancelled
+    )))
+}

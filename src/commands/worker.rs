@@ -1,0 +1,64 @@
+//! `worker`: the worker daemon.
+
+use std::path::PathBuf;
+
+use orchestrator_worker::{CheckpointPolicy, Config};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cli::{Global, Tuning, WorkerArgs},
+    exit::{Failure, Outcome},
+    home::Home,
+    local::endpoint,
+    progress,
+};
+
+/// Works for a coordinator until the first Ctrl-C or SIGTERM.
+pub(super) async fn worker(global: &Global, args: WorkerArgs) -> Outcome {
+    super::log_to_stderr(global);
+    let home = Home::resolve(global.home.clone())?;
+    let url = match &global.coordinator {
+        Some(url) => url.clone(),
+        None => std::fs::read_to_string(home.endpoint()).map(|text| text.trim().to_owned()).map_err(|_| {
+            Failure::request("which coordinator? name it with --coordinator URL (`orchestrator serve` prints the command)")
+        })?,
+    };
+    let folder = args.folder.unwrap_or_else(|| home.local_worker());
+    let config = config(folder, args.name, args.cpus, &args.tuning, None)?;
+    let stop = CancellationToken::new();
+    let signalled = stop.clone();
+    tokio::spawn(async move {
+        if progress::interrupted().await.is_ok() {
+            signalled.cancel();
+        }
+        if progress::interrupted().await.is_ok() {
+            std::process::exit(130);
+        }
+    });
+    orchestrator_worker::run(config, endpoint(&url)?.connect_lazy(), stop)
+        .await
+        .map_err(|error| Failure::request(format!("the worker ended: {error}")))
+}
+
+/// Settings of a worker daemon; `shared_blobs` is the coordinator's own blob folder when both share it.
+pub(super) fn config(
+    folder: PathBuf,
+    name: Option<String>,
+    cpus: Option<u32>,
+    tuning: &Tuning,
+    shared_blobs: Option<PathBuf>,
+) -> Outcome<Config> {
+    let program = std::env::current_exe().map_err(|error| Failure::request(format!("this program's own file is not known: {error}")))?;
+    let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let available = u32::try_from(available).unwrap_or(u32::MAX);
+    Ok(Config {
+        name,
+        cpus: cpus.unwrap_or(available).max(1),
+        shared_blobs: shared_blobs.is_some(),
+        blobs: shared_blobs.unwrap_or_else(|| folder.join("blobs")),
+        folder,
+        program,
+        checkpoint_every: CheckpointPolicy { iterations: tuning.checkpoint_every },
+        simd: tuning.simd.map(|level| level.name().to_owned()),
+    })
+}

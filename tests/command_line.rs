@@ -1,0 +1,86 @@
+//! What a user's mistakes and questions are answered with: sentences, exit codes, and nothing changed.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Lab, text};
+
+#[test]
+fn a_wrong_specification_changes_nothing_and_names_every_mistake() {
+    let lab = Lab::new();
+    let spec = lab.write("wrong.yaml", "name: wrong\ndatasets: [emojy]\nseeds: 1\nmethods: [cm-gan]\nsedes: 3\n");
+    let output = lab.run(&["run", spec.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    let message = text(&output.stderr);
+    for wanted in ["wrong.yaml:2:", "emoji", "wrong.yaml:4:", "cm-gans", "wrong.yaml:5:1", "seeds", "3 mistakes"] {
+        assert!(message.contains(wanted), "`{wanted}` is missing in:\n{message}");
+    }
+    assert!(!lab.home().exists(), "the state folder was made");
+}
+
+#[test]
+fn a_missing_file_is_a_wrong_request() {
+    let output = Lab::new().run(&["run", "nowhere.yaml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("nowhere.yaml"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn without_a_coordinator_the_exit_code_is_3_and_the_cure_is_named() {
+    let lab = Lab::new();
+    let output = lab.run(&["status"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("orchestrator serve"), "{}", text(&output.stderr));
+    let output = lab.run(&["--coordinator", "http://127.0.0.1:9", "status"]);
+    assert_eq!(output.status.code(), Some(3));
+}
+
+#[test]
+fn serve_refuses_to_listen_open_to_a_network() {
+    let lab = Lab::new();
+    let output = lab.run(&["serve", "--listen", "0.0.0.0:0"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("loopback"), "{}", text(&output.stderr));
+    assert!(!lab.home().exists());
+}
+
+#[test]
+fn a_second_coordinator_on_a_folder_is_told_who_holds_it() {
+    let lab = Lab::new();
+    let mut first = lab.start(&["serve", "--listen", "127.0.0.1:0"], "first.log");
+    first.wait_for("start a worker with", Duration::from_secs(30));
+    let output = lab.run(&["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(output.status.code(), Some(2));
+    let message = text(&output.stderr);
+    assert!(message.contains(&first.child.id().to_string()), "the holder's process is not named:\n{message}");
+}
+
+#[test]
+fn the_registry_and_the_data_sets_are_listed_and_as_json_too() {
+    let lab = Lab::new();
+    let methods = text(&lab.run(&["methods", "cm-gans"]).stdout);
+    for parameter in ["weight-sharing", "softmax-head", "mismatch-concat", "activation", "generator-steps"] {
+        assert!(methods.contains(parameter), "{methods}");
+    }
+    let output = lab.run(&["methods", "cm-gan"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("cm-gans"));
+    let line = text(&lab.run(&["--json", "data", "list"]).stdout);
+    let entry: serde_json::Value = serde_json::from_str(line.lines().next().unwrap()).unwrap();
+    assert_eq!(entry["key"], "emoji");
+    assert_eq!(entry["test"], 383);
+    assert_eq!(entry["classes"].as_array().unwrap().len(), 9);
+}
+
+#[test]
+fn every_verb_has_help_with_an_example() {
+    let lab = Lab::new();
+    for verb in ["run", "serve", "worker", "submit", "status", "runs", "show", "logs", "cancel", "retry", "export", "methods", "doctor", "completions"] {
+        let output = lab.run(&[verb, "--help"]);
+        assert_eq!(output.status.code(), Some(0), "{verb}");
+        assert!(text(&output.stdout).contains("Example: orchestrator "), "{verb} has no example:\n{}", text(&output.stdout));
+    }
+    assert!(text(&lab.run(&["completions", "bash"]).stdout).contains("_orchestrator"));
+    assert_eq!(lab.run(&["doctor"]).status.code(), Some(0));
+}

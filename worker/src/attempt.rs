@@ -1,0 +1,399 @@
+//! One attempt, watched from its assignment to its last word in the outbox: one thread and one child
+//! process each.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use experiment_spec::run::FailureKind;
+use orchestrator_proto::v1::{Artifact, Assignment, Succeeded, attempt_event::Event};
+use rustix::process::Signal;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    command::{Command, Start},
+    ending::{self, Tail},
+    events::{self, AttemptKey},
+    fail_point,
+    outbox::Kept,
+    process::{Heard, Process},
+    shared::Shared,
+    step_folder,
+};
+
+/// Between asking a process to end and killing it.
+const GRACE: Duration = Duration::from_secs(2);
+/// For a checkpoint when the worker is shut down.
+const RELEASE_GRACE: Duration = Duration::from_secs(5);
+/// For the process to end by itself after its last word, and for its pipes to run dry after its end.
+const FAREWELL: Duration = Duration::from_secs(3);
+/// Messages that may wait between the pipes and the watching thread; then the attempt waits.
+const MESSAGES_WAITING: usize = 256;
+/// Between two tries to keep an attempt's last word on a disk that refuses.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often the clock is looked at while nothing is heard.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Why an attempt is to end. A later reason replaces an earlier one only if it is stronger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stop {
+    /// The worker is shut down: keep a checkpoint, give the step back.
+    Release,
+    /// The coordinator does not want it any more: nothing is reported.
+    Cancel,
+    /// The daemon is going away at once: nothing is reported, a restart finds what is there.
+    Abandon,
+}
+
+/// The daemon's end of an attempt. Dropped, it abandons the attempt.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    stop: Arc<Mutex<Option<Stop>>>,
+    wake: SyncSender<Heard>,
+    fetching: CancellationToken,
+}
+
+impl Attempt {
+    /// Starts to watch over an attempt in a thread of its own; its end is told on `shared.ended`.
+    ///
+    /// # Errors
+    /// When the system has no thread for it.
+    pub(crate) fn start(shared: Arc<Shared>, assignment: Assignment) -> io::Result<Self> {
+        let key = AttemptKey::from(&assignment);
+        let (wake, heard) = sync_channel(MESSAGES_WAITING);
+        let attempt = Self { stop: Arc::default(), wake: wake.clone(), fetching: CancellationToken::new() };
+        let (stop, fetching) = (Arc::clone(&attempt.stop), attempt.fetching.clone());
+        thread::Builder::new().name(format!("attempt-{}.{}", key.step, key.attempt)).spawn(move || {
+            let mut watch = Watch {
+                shared: &shared,
+                key,
+                assignment,
+                stop,
+                heard,
+                tell: wake,
+                checkpoint_iteration: 0,
+                tail: Tail::default(),
+                dropped: false,
+            };
+            let last_word = watch.run(&fetching);
+            watch.keep_last_word(last_word);
+            shared.ended(key);
+        })?;
+        Ok(attempt)
+    }
+
+    /// Asks the attempt to end.
+    pub(crate) fn stop(&self, reason: Stop) {
+        let mut stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+        *stop = (*stop).max(Some(reason));
+        drop(stop);
+        self.fetching.cancel();
+        // When the queue is full the thread is awake.
+        let _ = self.wake.try_send(Heard::Wake);
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.stop(Stop::Abandon);
+    }
+}
+
+struct Watch<'a> {
+    shared: &'a Shared,
+    key: AttemptKey,
+    assignment: Assignment,
+    stop: Arc<Mutex<Option<Stop>>>,
+    heard: Receiver<Heard>,
+    tell: SyncSender<Heard>,
+    checkpoint_iteration: u64,
+    tail: Tail,
+    /// Whether the log says already that the outbox is full.
+    dropped: bool,
+}
+
+/// What is known of a process while it is watched.
+struct Course {
+    process: Process,
+    started: Instant,
+    last_word: Option<Event>,
+    exit: Option<io::Result<ExitStatus>>,
+    closed: bool,
+    /// The strongest wish that was passed on to the process.
+    told: Option<Stop>,
+    timed_out: bool,
+    kill_at: Option<Instant>,
+}
+
+impl Course {
+    fn kill_in(&mut self, grace: Duration) {
+        let at = Instant::now() + grace;
+        self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+impl Watch<'_> {
+    /// Everything up to the attempt's last word; `None` when there is nobody to tell it.
+    fn run(&mut self, fetching: &CancellationToken) -> Option<Event> {
+        let (start, folder) = match self.prepare(fetching) {
+            Ok(prepared) => prepared,
+            Err(last_word) => return self.unless_stopped(last_word),
+        };
+        let killed_for_memory = crate::process::killed_for_memory();
+        let started = Process::start(&self.shared.config.program, start.threads, &self.tell).and_then(|mut process| {
+            process.say(&Command::Start(Box::new(start)))?;
+            Ok(process)
+        });
+        let process = match started {
+            Ok(process) => process,
+            Err(error) => {
+                let program = self.shared.config.program.display();
+                let message = format!("the attempt's process could not be started from {program}: {error}");
+                return self.unless_stopped(events::failed(FailureKind::Killed, message));
+            }
+        };
+        let course = self.follow(process);
+        let out_of_memory = match (killed_for_memory, crate::process::killed_for_memory()) {
+            (Some(before), Some(after)) => after > before,
+            _ => false,
+        };
+        self.conclude(course, &folder, out_of_memory)
+    }
+
+    fn wanted_stop(&self) -> Option<Stop> {
+        *self.stop.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unless_stopped(&self, last_word: Event) -> Option<Event> {
+        match self.wanted_stop() {
+            None => Some(last_word),
+            Some(Stop::Release) => Some(events::released(self.checkpoint_iteration, "the worker is shut down")),
+            Some(Stop::Cancel | Stop::Abandon) => None,
+        }
+    }
+
+    /// Checks the assignment, fetches its features, enters its folder.
+    fn prepare(&self, fetching: &CancellationToken) -> Result<(Start, PathBuf), Event> {
+        let wrong = |what: &str, why: &dyn std::fmt::Display| {
+            events::failed(FailureKind::UserError, format!("the assignment's {what} cannot be read: {why}"))
+        };
+        let spec = serde_json::from_str(&self.assignment.spec_json).map_err(|e| wrong("specification", &e))?;
+        let fingerprint = self.assignment.fingerprint.parse().map_err(|e| wrong("fingerprint", &e))?;
+        let mut features = Vec::new();
+        for artifact in &self.assignment.features {
+            let hash = artifact.hash.parse().map_err(|e| wrong("features", &e))?;
+            let fetch = self.shared.cache.ensure(&hash, artifact.bytes);
+            let fetched = self.shared.runtime.block_on(fetching.run_until_cancelled(fetch));
+            let path = match fetched {
+                None => return Err(events::released(0, "stopped before its features were there")),
+                Some(fetched) => {
+                    fetched.map_err(|error| events::failed(FailureKind::Data, format!("{}: {error}", artifact.name)))?
+                }
+            };
+            features.push((artifact.name.clone(), path));
+        }
+        let folder = self
+            .shared
+            .folders
+            .enter(&fingerprint, self.key)
+            .map_err(|error| events::failed(FailureKind::Killed, error.to_string()))?;
+        let start = Start {
+            spec,
+            fingerprint,
+            folder: folder.clone(),
+            features,
+            threads: self.assignment.cpus.max(1) as usize,
+            simd: self.shared.config.simd.clone(),
+            kind: self.shared.kind.clone(),
+            gpu: u32::try_from(self.assignment.gpu_index).ok(),
+            checkpoint_every: self.shared.config.checkpoint_every,
+            daemon_process: rustix::process::getpid().as_raw_nonzero().get(),
+        };
+        Ok((start, folder))
+    }
+
+    /// Listens to the process until it has ended and its pipe is dry.
+    fn follow(&mut self, process: Process) -> Course {
+        let mut course = Course {
+            process,
+            started: Instant::now(),
+            last_word: None,
+            exit: None,
+            closed: false,
+            told: None,
+            timed_out: false,
+            kill_at: None,
+        };
+        let mut dry_by = None;
+        while course.exit.is_none() || !course.closed {
+            self.look_at_clock(&mut course);
+            if dry_by.is_some_and(|dry_by| Instant::now() > dry_by) {
+                break;
+            }
+            match self.heard.recv_timeout(TICK) {
+                Ok(Heard::Event(event)) => {
+                    if let Some(event) = event.event {
+                        self.take(event, &mut course);
+                    }
+                }
+                Ok(Heard::Line(line)) => {
+                    self.tail.push(&line);
+                    self.keep(events::log(events::STDERR, &line));
+                }
+                Ok(Heard::Closed(why)) => {
+                    course.closed = true;
+                    if let Some(why) = why {
+                        self.keep(events::log(events::WORKER, &format!("the attempt's messages broke off: {why}")));
+                        course.process.signal(Signal::KILL);
+                    }
+                    course.kill_in(FAREWELL);
+                }
+                Ok(Heard::Exited(status)) => {
+                    course.exit = Some(status);
+                    dry_by = Some(Instant::now() + FAREWELL);
+                }
+                Ok(Heard::Wake) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => unreachable!("the watching thread holds a sender itself"),
+            }
+        }
+        // Lines that were read before the end may still be in the queue.
+        while let Ok(heard) = self.heard.try_recv() {
+            if let Heard::Line(line) = heard {
+                self.tail.push(&line);
+                self.keep(events::log(events::STDERR, &line));
+            }
+        }
+        course
+    }
+
+    /// Passes on what is wanted of the process, and ends it when its time is over.
+    fn look_at_clock(&mut self, course: &mut Course) {
+        let wanted = self.wanted_stop();
+        if wanted > course.told {
+            course.told = wanted;
+            match wanted {
+                Some(Stop::Release) => {
+                    // A process that does not listen any more is killed at the end of its grace.
+                    let _ = course.process.say(&Command::Stop);
+                    course.kill_in(RELEASE_GRACE);
+                }
+                Some(Stop::Cancel) => {
+                    course.process.signal(Signal::TERM);
+                    course.kill_in(GRACE);
+                }
+                Some(Stop::Abandon) => course.process.signal(Signal::KILL),
+                None => {}
+            }
+        }
+        let limit = self.assignment.time_limit_s;
+        let over = limit > 0 && course.started.elapsed() > Duration::from_secs(limit);
+        if over && !course.timed_out && course.last_word.is_none() {
+            course.timed_out = true;
+            course.process.signal(Signal::TERM);
+            course.kill_in(GRACE);
+        }
+        if course.kill_at.is_some_and(|at| Instant::now() > at) {
+            course.kill_at = None;
+            course.process.signal(Signal::KILL);
+        }
+    }
+
+    /// Keeps what the process says; its last word is kept back until its artifacts are safe.
+    fn take(&mut self, event: Event, course: &mut Course) {
+        match event {
+            _ if course.last_word.is_some() => {}
+            event if events::is_terminal(&event) => {
+                course.last_word = Some(event);
+                course.kill_in(FAREWELL);
+            }
+            Event::Progress(progress) => self.shared.outbox.note_progress(self.key, progress),
+            Event::CheckpointSaved(ref saved) => {
+                self.checkpoint_iteration = saved.iteration;
+                self.keep(event);
+            }
+            Event::Started(ref started) => {
+                self.checkpoint_iteration = started.from_iteration;
+                self.keep(event);
+                self.shared.report_soon();
+            }
+            event => self.keep(event),
+        }
+    }
+
+    /// Keeps an event that can be lost without harm to the result.
+    fn keep(&mut self, event: Event) {
+        match self.shared.outbox.append(self.key, event) {
+            Ok(Kept::Yes) => {}
+            Ok(Kept::Dropped) if self.dropped => {}
+            Ok(Kept::Dropped) => {
+                self.dropped = true;
+                let line = "the outbox is full: metric points of this attempt are being dropped";
+                tracing::warn!(attempt = %self.key, "{line}");
+                let _ = self.shared.outbox.append(self.key, events::log(events::WORKER, line));
+            }
+            Err(error) => tracing::warn!(attempt = %self.key, %error, "an event could not be kept"),
+        }
+    }
+
+    fn conclude(&mut self, course: Course, folder: &Path, out_of_memory: bool) -> Option<Event> {
+        let stop = self.wanted_stop();
+        if stop >= Some(Stop::Cancel) {
+            return None;
+        }
+        match course.last_word {
+            Some(Event::Succeeded(succeeded)) => Some(self.keep_artifacts(succeeded, folder)),
+            Some(last_word) => Some(last_word),
+            None if course.timed_out => {
+                let limit = self.assignment.time_limit_s;
+                Some(events::failed(FailureKind::Timeout, format!("did not end within its limit of {limit} s")))
+            }
+            None if stop == Some(Stop::Release) => {
+                Some(events::released(self.checkpoint_iteration, "the worker is shut down"))
+            }
+            None => {
+                let exit = course.exit.unwrap_or_else(|| Err(io::Error::other("its end was not seen")));
+                Some(ending::of_process(&exit, out_of_memory, &self.tail))
+            }
+        }
+    }
+
+    /// Moves the artifacts into the store of content; an artifact that is not there fails the attempt.
+    fn keep_artifacts(&self, succeeded: Succeeded, folder: &Path) -> Event {
+        let mut kept = Vec::new();
+        for artifact in succeeded.artifacts {
+            let name = artifact.name;
+            let Some(path) = step_folder::artifact(folder, &name) else {
+                return events::failed(FailureKind::UserError, format!("`{name}` is no name for an artifact"));
+            };
+            match self.shared.blobs.put_file(&path) {
+                Ok((hash, bytes)) => kept.push(Artifact { name, hash: hash.to_string(), bytes }),
+                Err(error) => {
+                    return events::failed(FailureKind::Killed, format!("{name} could not be kept: {error}"));
+                }
+            }
+        }
+        fail_point::passes("score-before-outbox");
+        Event::Succeeded(Succeeded { artifacts: kept, ..succeeded })
+    }
+
+    /// Keeps the last word on disk, however long the disk refuses.
+    fn keep_last_word(&self, last_word: Option<Event>) {
+        let Some(last_word) = last_word else { return };
+        while let Err(error) = self.shared.outbox.append(self.key, last_word.clone()) {
+            tracing::error!(attempt = %self.key, %error, "the attempt's last word cannot be kept, trying again");
+            if self.wanted_stop() == Some(Stop::Abandon) {
+                return;
+            }
+            thread::sleep(RETRY);
+        }
+        fail_point::passes("outbox-before-send");
+    }
+}

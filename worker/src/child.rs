@@ -1,0 +1,145 @@
+//! An attempt's own process: takes its orders from standard input, computes, speaks in frames on what
+//! was its standard output.
+
+mod compute;
+mod lifeline;
+mod observer;
+mod pipe;
+
+use std::{
+    fs::{self, File},
+    io::{self, BufReader},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use experiment_spec::run::FailureKind;
+use orchestrator_proto::v1::{Artifact, Started, Succeeded, attempt_event::Event};
+use retrieval::{checkpoint::Checkpoint, error::Error, nn::gemm};
+
+pub use self::compute::{Compute, Computed};
+use self::{observer::AttemptObserver, pipe::Pipe};
+use crate::{
+    command::{Command, Start},
+    events, fail_point,
+    step_folder::CHECKPOINT,
+};
+
+/// How long the attempt before may take to leave the folder.
+const FOLDER_WAIT: Duration = Duration::from_secs(10);
+
+/// The hidden verb `attempt`: what the worker daemon starts for each attempt. Not for people.
+#[must_use]
+pub fn attempt_main() -> ExitCode {
+    attempt_with(&compute::Retrieval)
+}
+
+/// As [`attempt_main`], with something else to compute: for tests.
+#[must_use]
+pub fn attempt_with(compute: &dyn Compute) -> ExitCode {
+    match serve(compute) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn serve(compute: &dyn Compute) -> io::Result<()> {
+    lifeline::die_with_parent()?;
+    let mut commands = BufReader::new(io::stdin());
+    let Some(Command::Start(start)) = Command::read(&mut commands)? else {
+        return Err(io::Error::other("`attempt` is started by a worker daemon, which says what to do"));
+    };
+    let stop = lifeline::watch(commands, start.daemon_process)?;
+    let pipe = Pipe::from_stdout()?;
+    let last_word = match prepare(&start) {
+        Ok(_lock) => {
+            // A panic is told as it is; the hook has printed where it was.
+            catch_unwind(AssertUnwindSafe(|| work(compute, &start, &pipe, stop))).unwrap_or_else(|panic| {
+                let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+                let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+                events::failed(FailureKind::Killed, format!("the attempt panicked: {text}"))
+            })
+        }
+        Err(last_word) => last_word,
+    };
+    fail_point::passes("score-before-report");
+    pipe.say(last_word)
+}
+
+/// Settles the arithmetic and takes the folder: no two attempts of a step work in it.
+fn prepare(start: &Start) -> Result<File, Event> {
+    gemm::set_threads(start.threads);
+    if let Some(name) = &start.simd {
+        let level = gemm::SimdLevel::from_name(name).ok_or_else(|| format!("SIMD level `{name}` is not known"));
+        level.and_then(gemm::force_simd_level).map_err(|why| events::failed(FailureKind::UserError, why))?;
+    }
+    let path = start.folder.join("lock");
+    let refused = |error: io::Error| events::failed(FailureKind::Killed, format!("{}: {error}", path.display()));
+    let lock = File::options().write(true).create(true).truncate(false).open(&path).map_err(refused)?;
+    let patience = Instant::now() + FOLDER_WAIT;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < patience => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(refused(io::Error::other("an earlier attempt of the step is still at work here")));
+            }
+            Err(fs::TryLockError::Error(error)) => return Err(refused(error)),
+        }
+    }
+}
+
+/// Everything between the first word and the last.
+fn work(compute: &dyn Compute, start: &Start, pipe: &Pipe, stop: lifeline::StopFlag) -> Event {
+    let path = start.folder.join(CHECKPOINT);
+    let mut observer = AttemptObserver::new(pipe, path.clone(), start.checkpoint_every, stop);
+    let resume = match take_up(&path, &mut observer) {
+        Ok(resume) => resume,
+        Err(error) => return failure(&error),
+    };
+    let from_iteration = resume.as_ref().map_or(0, |checkpoint| checkpoint.iteration);
+    let started = Started { from_iteration, kind: start.kind.clone(), process_id: std::process::id() };
+    if let Err(error) = pipe.say(Event::Started(started)) {
+        return failure(&Error::file("the pipe to the daemon")(error));
+    }
+    observer.goes_on(resume.as_ref());
+    fail_point::passes("attempt-started");
+    let began = Instant::now();
+    let computed = compute.compute(start, resume, &mut observer);
+    observer.flush();
+    match computed {
+        Ok(computed) => Event::Succeeded(Succeeded {
+            scores_json: computed.scores_json,
+            artifacts: computed.artifacts.into_iter().map(|name| Artifact { name, ..Artifact::default() }).collect(),
+            seconds: began.elapsed().as_secs_f64(),
+        }),
+        Err(Error::Stopped(_)) => events::released(observer.checkpoint_iteration(), "the worker is shut down"),
+        Err(error) => failure(&error),
+    }
+}
+
+fn failure(error: &Error) -> Event {
+    events::failed(error.failure_kind(), error.to_string())
+}
+
+/// The checkpoint that an earlier attempt left, without what the worker had added to it. A damaged one
+/// is set aside: the attempt begins at 0.
+fn take_up(path: &Path, observer: &mut AttemptObserver<'_>) -> Result<Option<Checkpoint>, Error> {
+    match Checkpoint::load(path) {
+        Ok(checkpoint) => Ok(checkpoint.map(|checkpoint| observer.unpack(checkpoint))),
+        Err(Error::Data(why)) => {
+            let aside = path.with_extension("damaged");
+            fs::rename(path, &aside).map_err(Error::file(path))?;
+            observer.say_log(&format!("{why}; set aside as {}, beginning again", aside.display()));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,245 @@
+//! The loop to the coordinator: one call is heartbeat, report and request for work.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use orchestrator_proto::{
+    MAX_MESSAGE_BYTES,
+    v1::{
+        Assignment, Held, PollRequest, PollResponse, RegisterRequest, attempt_event::Event, fleet_client::FleetClient,
+    },
+};
+use tokio::{
+    sync::mpsc::UnboundedReceiver,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status, transport::Channel};
+
+use crate::{
+    attempt::{Attempt, Stop},
+    backoff::Backoff,
+    error::WorkerError,
+    events::{self, AttemptKey},
+    fail_point,
+    outbox::Batch,
+    shared::Shared,
+    slots::Slots,
+};
+
+/// A call that is not answered for so long has failed. The coordinator answers at once, or is away.
+const CALL: Duration = Duration::from_secs(15);
+/// News are collected for so long before they are reported, so that a burst is one call.
+const COLLECT: Duration = Duration::from_millis(10);
+/// Bounds for the interval that the coordinator asks for.
+const INTERVAL_MS: std::ops::RangeInclusive<u32> = 10..=60_000;
+/// How long a daemon that is shut down tries to deliver what its attempts have left.
+const DELIVERY: Duration = Duration::from_secs(3);
+
+pub(crate) struct Poll {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) client: FleetClient<Channel>,
+    pub(crate) identity: RegisterRequest,
+    pub(crate) slots: Slots,
+    pub(crate) attempts: BTreeMap<AttemptKey, Attempt>,
+    pub(crate) ended: UnboundedReceiver<AttemptKey>,
+    pub(crate) worker_id: i64,
+    pub(crate) interval: Duration,
+    pub(crate) draining: bool,
+}
+
+/// What came of a call.
+enum Answer {
+    /// Done; whether there is more to report at once.
+    Done { more: bool },
+    /// The coordinator is away or out of order: try again later.
+    Away(Status),
+}
+
+impl Poll {
+    pub(crate) fn client(channel: Channel) -> FleetClient<Channel> {
+        FleetClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Works until told to shut down, then gives back what is at work and delivers what can be delivered.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Result<(), WorkerError> {
+        let mut backoff = Backoff::new();
+        let mut registered = false;
+        let mut next = Instant::now();
+        let mut give_up_at = None;
+        loop {
+            let work = async {
+                tokio::select! {
+                    () = sleep_until(next) => {}
+                    () = self.shared.news.notified(), if registered && backoff.is_fresh() => sleep(COLLECT).await,
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled(), if !self.draining => {
+                    tracing::info!(attempts = self.attempts.len(), "shutting down");
+                    self.draining = true;
+                    self.attempts.values().for_each(|attempt| attempt.stop(Stop::Release));
+                }
+                () = work => {}
+            }
+            while let Ok(key) = self.ended.try_recv() {
+                self.attempts.remove(&key);
+                self.slots.give_back(key);
+            }
+            if self.draining && self.attempts.is_empty() {
+                let give_up_at = *give_up_at.get_or_insert_with(|| Instant::now() + DELIVERY);
+                let delivered = self.shared.on_disk(|shared| Ok(shared.outbox.is_empty())).await?;
+                if delivered || Instant::now() >= give_up_at {
+                    tracing::info!(delivered, "shut down");
+                    return Ok(());
+                }
+            }
+            let answer =
+                if registered { self.poll(&mut registered).await? } else { self.register(&mut registered).await? };
+            next = match answer {
+                Answer::Done { more } => {
+                    backoff = Backoff::new();
+                    Instant::now() + if more { Duration::ZERO } else { self.interval }
+                }
+                Answer::Away(status) => {
+                    let wait = backoff.next_wait();
+                    tracing::warn!(%status, wait_ms = wait.as_millis(), "the coordinator does not answer, trying again");
+                    Instant::now() + wait
+                }
+            };
+        }
+    }
+
+    /// Attempts at work, and those whose last word was not acknowledged.
+    async fn held(&self) -> Result<Vec<Held>, WorkerError> {
+        let mut held = self.shared.on_disk(|shared| Ok(shared.outbox.ended())).await?;
+        held.extend(self.attempts.keys());
+        held.sort_unstable();
+        held.dedup();
+        Ok(held.into_iter().map(AttemptKey::held).collect())
+    }
+
+    async fn register(&mut self, registered: &mut bool) -> Result<Answer, WorkerError> {
+        let request = RegisterRequest { held: self.held().await?, ..self.identity.clone() };
+        let response = match answered(timeout(CALL, self.client.register(request)).await)? {
+            Ok(response) => response,
+            Err(status) => return Ok(Answer::Away(status)),
+        };
+        if !response.refused.is_empty() {
+            return Err(WorkerError::Refused(response.refused));
+        }
+        tracing::info!(worker = response.worker_id, name = self.identity.name, "registered");
+        self.worker_id = response.worker_id;
+        let interval_ms = response.poll_interval_ms.clamp(*INTERVAL_MS.start(), *INTERVAL_MS.end());
+        self.interval = Duration::from_millis(interval_ms.into());
+        self.shared.outbox.number_above(response.acknowledged);
+        self.cancel(&response.drop);
+        *registered = true;
+        Ok(Answer::Done { more: true })
+    }
+
+    async fn poll(&mut self, registered: &mut bool) -> Result<Answer, WorkerError> {
+        let batch = self.shared.on_disk(|shared| shared.outbox.batch()).await.unwrap_or_else(|error| {
+            // Nothing may be sent that is not safe here; the heartbeat goes on.
+            tracing::error!(%error, "reports cannot be synced");
+            Batch { reports: Vec::new(), is_full: false }
+        });
+        let Batch { reports, is_full } = batch;
+        let sent = reports.last().map(|report| report.sequence);
+        let request = PollRequest {
+            worker_id: self.worker_id,
+            reports,
+            cpus_free: if self.draining { 0 } else { self.slots.cpus_free() },
+            gpus_free: if self.draining { Vec::new() } else { self.slots.gpus_free() },
+            draining: self.draining,
+            held: self.held().await?,
+        };
+        let response = match answered(timeout(CALL, self.client.poll(request)).await)? {
+            Ok(response) => response,
+            Err(status) => return Ok(Answer::Away(status)),
+        };
+        if sent.is_some() {
+            fail_point::passes("outbox-before-ack");
+        }
+        if response.register_again {
+            *registered = false;
+            return Ok(Answer::Done { more: true });
+        }
+        self.take(response, sent.unwrap_or(0), is_full).await
+    }
+
+    async fn take(&mut self, response: PollResponse, sent: u64, is_full: bool) -> Result<Answer, WorkerError> {
+        self.cancel(&response.stop);
+        let acknowledged = response.acknowledged.min(sent);
+        let cleared = self
+            .shared
+            .on_disk(move |shared| {
+                for (key, last_word) in shared.outbox.acknowledge(acknowledged)? {
+                    tracing::debug!(attempt = %key, "its last word is acknowledged");
+                    if matches!(last_word, Event::Succeeded(_)) {
+                        shared.folders.remove(key)?;
+                    }
+                }
+                Ok(())
+            })
+            .await;
+        if let Err(error) = &cleared {
+            tracing::error!(%error, "the outbox cannot be cleared");
+        }
+        for assignment in response.assignments {
+            self.assign(assignment).await?;
+        }
+        Ok(Answer::Done { more: is_full && cleared.is_ok() && acknowledged == sent })
+    }
+
+    /// Starts an attempt, or gives the step back when there is no room for it.
+    async fn assign(&mut self, assignment: Assignment) -> Result<(), WorkerError> {
+        let key = AttemptKey::from(&assignment);
+        if self.attempts.contains_key(&key) {
+            return Ok(());
+        }
+        let refusal =
+            if self.draining { Err("the worker is shut down".to_owned()) } else { self.slots.take(&assignment) };
+        let started = refusal.and_then(|()| {
+            Attempt::start(Arc::clone(&self.shared), assignment).map_err(|error| {
+                self.slots.give_back(key);
+                format!("no thread for the attempt: {error}")
+            })
+        });
+        match started {
+            Ok(attempt) => {
+                tracing::info!(attempt = %key, "assigned");
+                self.attempts.insert(key, attempt);
+                Ok(())
+            }
+            Err(reason) => {
+                tracing::warn!(attempt = %key, reason, "given back");
+                self.shared.report_soon();
+                self.shared
+                    .on_disk(move |shared| shared.outbox.append(key, events::released(0, reason)).map(drop))
+                    .await
+            }
+        }
+    }
+
+    fn cancel(&self, unwanted: &[Held]) {
+        for attempt in unwanted.iter().filter_map(|held| self.attempts.get(&held.into())) {
+            attempt.stop(Stop::Cancel);
+        }
+    }
+}
+
+/// Tells a refusal of the worker itself, which ends it, from everything that may pass.
+fn answered<T>(
+    answer: Result<Result<tonic::Response<T>, Status>, tokio::time::error::Elapsed>,
+) -> Result<Result<T, Status>, WorkerError> {
+    match answer {
+        Ok(Ok(response)) => Ok(Ok(response.into_inner())),
+        Ok(Err(status)) if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) => {
+            Err(WorkerError::Refused(status.message().to_owned()))
+        }
+        Ok(Err(status)) => Ok(Err(status)),
+        Err(_) => Ok(Err(Status::deadline_exceeded(format!("no answer within {} s", CALL.as_secs())))),
+    }
+}
