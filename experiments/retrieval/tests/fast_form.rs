@@ -18,7 +18,7 @@ use retrieval::{
 
 const SMALL: Sizes = Sizes { image: 23, text: 9, hidden: 12, inter_hidden: 7, classes: 5 };
 /// Wide enough for several pieces of every kind.
-const WIDE: Sizes = Sizes { image: 600, text: 90, hidden: 130, inter_hidden: 70, classes: 6 };
+const WIDE: Sizes = Sizes { image: 500, text: 90, hidden: 270, inter_hidden: 140, classes: 6 };
 
 /// Every switch, and the paper's ablations, by name.
 fn variants() -> Vec<(&'static str, Settings)> {

@@ -3,9 +3,15 @@
 //! What a piece is never depends on the number of threads, and pieces write to parts of their own, so
 //! results are the same bits whoever takes which piece.
 
-use std::sync::Mutex;
+use std::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use super::gemm::threads;
+
+/// How often to look for the end of the others' last pieces before sleeping: about a tenth of a millisecond.
+const PATIENCE: u32 = 10_000;
 
 /// The threads of one model, each with a desk: its scratch space.
 #[derive(Debug)]
@@ -51,11 +57,21 @@ impl<D: Send> Workers<D> {
                 work(piece, desk);
             }
         };
+        let working = AtomicUsize::new(desks.len());
         others.in_place_scope(|scope| {
             for desk in desks {
-                scope.spawn(|_| at(desk));
+                scope.spawn(|_| {
+                    at(desk);
+                    working.fetch_sub(1, Ordering::Release);
+                });
             }
             at(first);
+            // The others are at most a piece behind: sleeping and being woken would take longer.
+            let mut patience = PATIENCE;
+            while working.load(Ordering::Acquire) > 0 && patience > 0 {
+                std::hint::spin_loop();
+                patience -= 1;
+            }
         });
     }
 }

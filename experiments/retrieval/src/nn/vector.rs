@@ -173,9 +173,9 @@ mod tests {
         let x: Vec<f32> = (0..77u16).map(|i| f32::from(i) * 0.37 - 9.1).collect();
         let y: Vec<f32> = (0..77u16).map(|i| 3.3 - f32::from(i) * 0.11).collect();
         let exact: f64 = x.iter().zip(&y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum();
-        let dots: Vec<f32> = levels().map(|level| at_level!(level, dot(&x, &y),)).collect();
+        let dots: Vec<f32> = levels().map(|level| at_level!(level, dot(&x, &y))).collect();
         assert!((f64::from(dots[0]) - exact).abs() < 1e-3 * exact.abs(), "{} {exact}", dots[0]);
-        let sums: Vec<f32> = levels().map(|level| at_level!(level, sum_of(&x, |v| v * v),)).collect();
+        let sums: Vec<f32> = levels().map(|level| at_level!(level, sum_of(&x, |v| v * v))).collect();
         assert!(dots.iter().all(|d| d.to_bits() == dots[0].to_bits()));
         assert!(sums.iter().all(|s| s.to_bits() == sums[0].to_bits()));
         assert!((sums[0] - x.iter().map(|v| v * v).sum::<f32>()).abs() < 0.01);
