@@ -34,7 +34,9 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Do everything on this machine: coordinator and worker in place, live progress, then the tables
-    #[command(after_help = "Example: orchestrator run experiments/quickstart.yaml\n\nInterrupted and started again, it goes on where it was.")]
+    #[command(
+        after_help = "Example: orchestrator run experiments/quickstart.yaml\n\nInterrupted and started again, it goes on where it was."
+    )]
     Run(RunArgs),
     /// Be the coordinator: gRPC and dashboard on one address, state in the state folder
     #[command(after_help = "Example: orchestrator serve --listen 127.0.0.1:7117")]
@@ -47,13 +49,19 @@ pub(crate) enum Command {
     Submit(SubmitArgs),
     /// Submissions and the fleet at a glance
     #[command(after_help = "Example: orchestrator status quickstart")]
-    Status { #[arg(value_name = "SUBMISSION")] submission: Option<String> },
+    Status {
+        #[arg(value_name = "SUBMISSION")]
+        submission: Option<String>,
+    },
     /// Runs (and extractions), filtered
     #[command(after_help = "Example: orchestrator runs --submission quickstart --state failed")]
     Runs(RunsArgs),
     /// One run's whole history in sentences
     #[command(after_help = "Example: orchestrator show 12")]
-    Show { #[arg(value_name = "RUN")] run: i64 },
+    Show {
+        #[arg(value_name = "RUN")]
+        run: i64,
+    },
     /// Log lines of a run
     #[command(after_help = "Example: orchestrator logs 12 -f")]
     Logs {
@@ -74,7 +82,10 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// The method registry: parameters, defaults, ranges, reference, departures from the paper
     #[command(after_help = "Example: orchestrator methods cm-gans")]
-    Methods { #[arg(value_name = "METHOD")] method: Option<String> },
+    Methods {
+        #[arg(value_name = "METHOD")]
+        method: Option<String>,
+    },
     /// Data sets
     #[command(subcommand)]
     Data(DataCommand),
@@ -82,7 +93,9 @@ pub(crate) enum Command {
     #[command(after_help = "Example: orchestrator doctor")]
     Doctor,
     /// Completion script for a shell
-    #[command(after_help = "Example: orchestrator completions bash > ~/.local/share/bash-completion/completions/orchestrator")]
+    #[command(
+        after_help = "Example: orchestrator completions bash > ~/.local/share/bash-completion/completions/orchestrator"
+    )]
     Completions { shell: clap_complete::Shell },
     /// Be the process of one attempt; started by the worker, never by people
     #[command(hide = true)]

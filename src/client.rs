@@ -32,7 +32,9 @@ pub(crate) enum Need {
 
 /// A client on a channel, with the message limit of the wire contract.
 pub(crate) fn client(channel: Channel) -> Client {
-    SubmissionsClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
+    SubmissionsClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
 }
 
 impl Session {
@@ -40,7 +42,9 @@ impl Session {
     pub(crate) async fn connect(global: &Global, need: Need) -> Outcome<Self> {
         if let Some(url) = &global.coordinator {
             let channel = dial(url).await.map_err(|why| {
-                Failure::Unreachable(format!("the coordinator at {url} could not be reached: {why}; is `orchestrator serve` at work there?"))
+                Failure::Unreachable(format!(
+                    "the coordinator at {url} could not be reached: {why}; is `orchestrator serve` at work there?"
+                ))
             })?;
             return Ok(Self { client: client(channel), local: None });
         }

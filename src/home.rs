@@ -19,7 +19,9 @@ impl Home {
             Some(root) => std::path::absolute(&root)
                 .map_err(|error| Failure::request(format!("state folder {}: {error}", root.display())))?,
             None => directories::ProjectDirs::from("", "", "orchestrator")
-                .ok_or_else(|| Failure::request("no home folder is known here; set ORCHESTRATOR_HOME to a folder of yours"))?
+                .ok_or_else(|| {
+                    Failure::request("no home folder is known here; set ORCHESTRATOR_HOME to a folder of yours")
+                })?
                 .data_dir()
                 .to_path_buf(),
         };
@@ -53,10 +55,5 @@ impl Home {
     /// Whether a coordinator has ever worked here.
     pub(crate) fn has_database(&self) -> bool {
         self.root.join("orchestrator.db").exists()
-    }
-
-    /// Log files of the daemons.
-    pub(crate) fn logs(&self) -> PathBuf {
-        self.root.join("logs")
     }
 }

@@ -29,12 +29,13 @@ pub(crate) struct Local {
 impl Local {
     /// Opens the state folder and listens; port 0 takes a free one.
     pub(crate) async fn start(home: &Home, listen: SocketAddr) -> Outcome<Self> {
-        let listener = TcpListener::bind(listen)
-            .await
-            .map_err(|error| Failure::request(format!("cannot listen on {listen}: {error}; choose another address with --listen")))?;
+        let listener = TcpListener::bind(listen).await.map_err(|error| {
+            Failure::request(format!("cannot listen on {listen}: {error}; choose another address with --listen"))
+        })?;
         let address = listener.local_addr().map_err(|error| Failure::request(format!("no local address: {error}")))?;
         let config = Config::new(home.root().to_owned(), catalog::build(), catalog::program_version());
-        let coordinator = Coordinator::open(config).await.map_err(|error: OpenError| Failure::request(error.to_string()))?;
+        let coordinator =
+            Coordinator::open(config).await.map_err(|error: OpenError| Failure::request(error.to_string()))?;
         let stop = CancellationToken::new();
         let dashboard = orchestrator_dashboard::router(channel_to(address)?);
         let app = coordinator.routes().prepare().into_axum_router().merge(dashboard);
@@ -62,7 +63,9 @@ impl Local {
         }
         // Absent when the folder was removed meanwhile: nobody can be misled by it then.
         let _ = std::fs::remove_file(self.home.endpoint());
-        self.coordinator.shutdown().await;
+        if let Err(error) = self.coordinator.shutdown().await {
+            tracing::warn!(%error, "the coordinator did not close cleanly; nothing acknowledged is lost");
+        }
     }
 }
 

@@ -12,7 +12,8 @@ use crate::exit::{Failure, Outcome};
 
 /// Prints one JSON object on a line of its own.
 pub(crate) fn json(value: &impl Serialize) -> Outcome {
-    let line = serde_json::to_string(value).map_err(|error| Failure::request(format!("failed to print JSON: {error}")))?;
+    let line =
+        serde_json::to_string(value).map_err(|error| Failure::request(format!("failed to print JSON: {error}")))?;
     lines([line])
 }
 
@@ -51,13 +52,16 @@ pub(crate) fn printable(text: &str) -> String {
 /// A span of time for people, to the second: `3m 20s`.
 pub(crate) fn span(seconds: f64) -> String {
     // Rates can be absurd in the first moments of a run: what cannot be a span is shown as none.
-    Duration::try_from_secs_f64(seconds.round().max(0.0)).map_or_else(|_| "?".to_owned(), |span| humantime::format_duration(span).to_string())
+    Duration::try_from_secs_f64(seconds.round().max(0.0))
+        .map_or_else(|_| "?".to_owned(), |span| humantime::format_duration(span).to_string())
 }
 
 /// Milliseconds since the epoch as UTC, `2026-11-23T15:04:05Z`; empty for 0.
 pub(crate) fn time(ms: i64) -> String {
     match u64::try_from(ms) {
-        Ok(ms) if ms > 0 => humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_millis(ms)).to_string(),
+        Ok(ms) if ms > 0 => {
+            humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_millis(ms)).to_string()
+        }
         _ => String::new(),
     }
 }
@@ -68,7 +72,8 @@ mod tests {
 
     #[test]
     fn spans_and_times_read_as_people_say_them() {
-        for (seconds, text) in [(-1.0, "0s"), (59.4, "59s"), (200.0, "3m 20s"), (f64::INFINITY, "?"), (f64::NAN, "0s")] {
+        for (seconds, text) in [(-1.0, "0s"), (59.4, "59s"), (200.0, "3m 20s"), (f64::INFINITY, "?"), (f64::NAN, "0s")]
+        {
             assert_eq!(span(seconds), text);
         }
         assert_eq!((time(0), time(951_782_400_000)), (String::new(), "2000-02-29T00:00:00Z".to_owned()));

@@ -44,7 +44,11 @@ pub(crate) async fn follow(client: &mut Client, submission: i64, global: &Global
                 if steps.iter().all(|step| matches!(step.state.as_str(), "succeeded" | "failed" | "cancelled")) {
                     view.finish();
                     let count = |state| steps.iter().filter(|s| s.kind == "run" && s.state == state).count();
-                    return Ok(Ending { succeeded: count("succeeded"), failed: count("failed"), cancelled: count("cancelled") });
+                    return Ok(Ending {
+                        succeeded: count("succeeded"),
+                        failed: count("failed"),
+                        cancelled: count("cancelled"),
+                    });
                 }
             }
             Err(status) if last_answer.elapsed() < PATIENCE && status.code() == tonic::Code::Unavailable => {}
@@ -54,12 +58,19 @@ pub(crate) async fn follow(client: &mut Client, submission: i64, global: &Global
     }
 }
 
-async fn overview(client: &mut Client, submission: i64) -> Result<(v1::SubmissionSummary, Vec<StepSummary>), tonic::Status> {
+async fn overview(
+    client: &mut Client,
+    submission: i64,
+) -> Result<(v1::SubmissionSummary, Vec<StepSummary>), tonic::Status> {
     let name_or_id = submission.to_string();
     let request = v1::ListSubmissionsRequest { name_or_id: name_or_id.clone(), limit: 1 };
     let summary = client.list_submissions(request).await?.into_inner().submissions.pop();
     let summary = summary.ok_or_else(|| tonic::Status::not_found(format!("there is no submission {submission}")))?;
-    let steps = client.list_steps(v1::ListStepsRequest { submission: name_or_id, ..Default::default() }).await?.into_inner().steps;
+    let steps = client
+        .list_steps(v1::ListStepsRequest { submission: name_or_id, ..Default::default() })
+        .await?
+        .into_inner()
+        .steps;
     Ok((summary, steps))
 }
 
@@ -83,7 +94,16 @@ impl View {
         let total = bars.add(ProgressBar::new(0));
         total.set_style(style("{prefix:<34} {bar:24} {pos:>5}/{len:<6} {msg}"));
         total.set_prefix("all runs");
-        Self { bars, total, steps: HashMap::new(), ended: HashMap::new(), plain, quiet: global.quiet, json: global.json, last_total: None }
+        Self {
+            bars,
+            total,
+            steps: HashMap::new(),
+            ended: HashMap::new(),
+            plain,
+            quiet: global.quiet,
+            json: global.json,
+            last_total: None,
+        }
     }
 
     fn show(&mut self, summary: &v1::SubmissionSummary, steps: &[StepSummary]) {
@@ -91,7 +111,11 @@ impl View {
         let done = runs().filter(|step| is_final(step)).count() as u64;
         self.total.set_length(runs().count() as u64);
         self.total.set_position(done);
-        let left = if summary.seconds_left_known { format!("{} left", output::span(summary.seconds_left)) } else { String::new() };
+        let left = if summary.seconds_left_known {
+            format!("{} left", output::span(summary.seconds_left))
+        } else {
+            String::new()
+        };
         self.total.set_message(left.clone());
         for step in steps {
             if step.state == "running" {
@@ -137,7 +161,10 @@ impl View {
         }
         let line = sentence(step);
         // A step that was done before this command came is no news.
-        let old = self.last_total.is_none() && step.state == "succeeded" && self.total.position() > 0 && self.steps.is_empty();
+        let old = self.last_total.is_none()
+            && step.state == "succeeded"
+            && self.total.position() > 0
+            && self.steps.is_empty();
         if self.quiet || self.json || old {
             return;
         }
@@ -178,7 +205,9 @@ fn sentence(step: &StepSummary) -> String {
         String::new()
     };
     let result = match step.state.as_str() {
-        "succeeded" => step.bi_modal_average.map_or_else(|| "done".to_owned(), |map| format!("bi-modal average {map:.3}")),
+        "succeeded" => {
+            step.bi_modal_average.map_or_else(|| "done".to_owned(), |map| format!("bi-modal average {map:.3}"))
+        }
         "failed" => format!("failed: {} ({})", step.failure_kind, step.failure),
         other => other.to_owned(),
     };

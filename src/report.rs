@@ -9,7 +9,7 @@ use experiment_spec::{
     spec::TableSpec,
     table::{self, RunRecord, Table},
 };
-use orchestrator_proto::{records, v1};
+use orchestrator_proto::records;
 
 use crate::{
     catalog,
@@ -38,10 +38,12 @@ pub(crate) struct Report {
 impl Report {
     /// Fetches the records of a submission (id or name) and assembles its tables.
     pub(crate) async fn fetch(client: &mut Client, submission: &str) -> Outcome<Self> {
-        let answer = fetch_all(client, submission).await?;
-        let unreadable = |error: String| Failure::request(format!("the records of submission {submission} cannot be read: {error}"));
+        let answer = records::fetch(client, submission).await?;
+        let unreadable =
+            |error: String| Failure::request(format!("the records of submission {submission} cannot be read: {error}"));
         let records = records::records(&answer).map_err(|error| unreadable(error.to_string()))?;
-        let specs: Vec<TableSpec> = serde_json::from_str(&answer.tables_json).map_err(|error| unreadable(error.to_string()))?;
+        let specs: Vec<TableSpec> =
+            serde_json::from_str(&answer.tables_json).map_err(|error| unreadable(error.to_string()))?;
         let mut data_sets: Vec<String> = Vec::new();
         for record in &records {
             if !data_sets.contains(&record.data_set) {
@@ -80,7 +82,9 @@ impl Report {
 
     /// Writes the asked-for formats into a folder; each file is whole or absent.
     pub(crate) fn write(&self, folder: &Path, formats: &[Format]) -> Outcome<Vec<PathBuf>> {
-        let place = |error: std::io::Error| Failure::request(format!("{}: {error}; choose another folder with --out", folder.display()));
+        let place = |error: std::io::Error| {
+            Failure::request(format!("{}: {error}; choose another folder with --out", folder.display()))
+        };
         std::fs::create_dir_all(folder).map_err(place)?;
         let mut written = Vec::new();
         for (name, text) in formats.iter().flat_map(|format| self.files(*format)) {
@@ -97,24 +101,12 @@ impl Report {
         match format {
             Format::Latex => vec![("tables.tex", joined(table::latex) + &note("\n% "))],
             Format::Markdown => vec![("tables.md", joined(table::markdown) + &note("\n"))],
-            Format::Csv => vec![("scores.csv", table::scores_csv(&self.records)), ("cells.csv", table::cells_csv(&self.records))],
+            Format::Csv => {
+                vec![("scores.csv", table::scores_csv(&self.records)), ("cells.csv", table::cells_csv(&self.records))]
+            }
             Format::Json => vec![("tables.json", table::json(&self.tables))],
         }
     }
-}
-
-/// All pages of a submission's records as one answer.
-async fn fetch_all(client: &mut Client, submission: &str) -> Outcome<v1::GetRecordsResponse> {
-    let page = |submission: &str, from| v1::GetRecordsRequest { submission: submission.to_owned(), from };
-    let mut all = client.get_records(page(submission, 0)).await?.into_inner();
-    // Later pages by id: a name could mean a newer submission by then.
-    let id = all.submission_id.to_string();
-    while all.next > 0 {
-        let more = client.get_records(page(&id, all.next)).await?.into_inner();
-        all.next = more.next;
-        all.records.extend(more.records);
-    }
-    Ok(all)
 }
 
 /// Writes beside, syncs, renames: a reader never sees half a file, and a kill leaves the one before.

@@ -76,10 +76,29 @@ fn the_registry_and_the_data_sets_are_listed_and_as_json_too() {
 #[test]
 fn every_verb_has_help_with_an_example() {
     let lab = Lab::new();
-    for verb in ["run", "serve", "worker", "submit", "status", "runs", "show", "logs", "cancel", "retry", "export", "methods", "doctor", "completions"] {
+    for verb in [
+        "run",
+        "serve",
+        "worker",
+        "submit",
+        "status",
+        "runs",
+        "show",
+        "logs",
+        "cancel",
+        "retry",
+        "export",
+        "methods",
+        "doctor",
+        "completions",
+    ] {
         let output = lab.run(&[verb, "--help"]);
         assert_eq!(output.status.code(), Some(0), "{verb}");
-        assert!(text(&output.stdout).contains("Example: orchestrator "), "{verb} has no example:\n{}", text(&output.stdout));
+        assert!(
+            text(&output.stdout).contains("Example: orchestrator "),
+            "{verb} has no example:\n{}",
+            text(&output.stdout)
+        );
     }
     assert!(text(&lab.run(&["completions", "bash"]).stdout).contains("_orchestrator"));
     assert_eq!(lab.run(&["doctor"]).status.code(), Some(0));

@@ -110,8 +110,9 @@ impl Coordinator {
         Routes::new(submissions).add_service(fleet).add_service(blobs)
     }
 
-    /// Finishes what is being written, closes the store and gives the folder free. Attempts of workers
-    /// go on; they are taken up again by the next start.
+    /// Finishes what is being written, closes the store and gives the folder free. Requests that come later
+    /// are refused and log streams end, so that a server over the routes can end too. Attempts of workers go
+    /// on; they are taken up again by the next start.
     ///
     /// # Errors
     /// When the store cannot be closed cleanly; what was acknowledged is in it all the same.
@@ -121,6 +122,7 @@ impl Coordinator {
         drop((&mut self.tasks.owner).await);
         match closed {
             Ok(()) | Err(Refusal::Stopping) => Ok(()),
+            Err(Refusal::Store(error)) => Err(refused(&self.shared.config.home, error.into())),
             Err(error) => Err(OpenError::Store {
                 database: self.shared.config.home.join(DATABASE_FILE),
                 reason: error.to_string(),

@@ -48,8 +48,10 @@ pub fn records(answer: &v1::GetRecordsResponse) -> Result<Vec<RunRecord>, Record
 
 fn run_record(submission: &str, record: &v1::Record) -> Result<RunRecord, RecordError> {
     let refuse = |field, why: String| RecordError::Field { field, step: record.step_id, why };
-    let state = State::from_name(&record.state).ok_or_else(|| refuse("state", format!("`{}` is no state", record.state)))?;
-    let spec: StepSpec = serde_json::from_str(&record.spec_json).map_err(|error| refuse("spec_json", error.to_string()))?;
+    let state =
+        State::from_name(&record.state).ok_or_else(|| refuse("state", format!("`{}` is no state", record.state)))?;
+    let spec: StepSpec =
+        serde_json::from_str(&record.spec_json).map_err(|error| refuse("spec_json", error.to_string()))?;
     let spec: RunSpec = match spec {
         StepSpec::Run(spec) => spec,
         StepSpec::Extraction(_) => return Err(refuse("spec_json", "an extraction stands where a run must".to_owned())),

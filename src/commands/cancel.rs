@@ -16,7 +16,11 @@ pub(super) async fn cancel(global: &Global, selection: Selection) -> Outcome {
     let answer = session.client.cancel(request).await.map(tonic::Response::into_inner);
     session.close().await;
     let answer = answer?;
-    if global.json { output::json(&answer) } else { output::lines([format!("{} cancelled", count(answer.cancelled, "step"))]) }
+    if global.json {
+        output::json(&answer)
+    } else {
+        output::lines([format!("{} cancelled", count(answer.cancelled, "step"))])
+    }
 }
 
 /// Queues failed runs again.
@@ -31,7 +35,11 @@ pub(super) async fn retry(global: &Global, args: RetryArgs) -> Outcome {
     let answer = session.client.retry(request).await.map(tonic::Response::into_inner);
     session.close().await;
     let answer = answer?;
-    if global.json { output::json(&answer) } else { output::lines([format!("{} queued again", count(answer.queued, "step"))]) }
+    if global.json {
+        output::json(&answer)
+    } else {
+        output::lines([format!("{} queued again", count(answer.queued, "step"))])
+    }
 }
 
 fn count(n: u32, noun: &str) -> String {

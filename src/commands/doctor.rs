@@ -36,12 +36,14 @@ pub(super) async fn doctor(global: &Global) -> Outcome {
     if global.json {
         return findings.iter().try_for_each(output::json);
     }
-    let rows = findings.into_iter().map(|f| vec![if f.ok { "ok" } else { "--" }.to_owned(), f.what.to_owned(), f.found]);
+    let rows =
+        findings.into_iter().map(|f| vec![if f.ok { "ok" } else { "--" }.to_owned(), f.what.to_owned(), f.found]);
     output::table(&["", "what", "found"], rows.collect())
 }
 
 fn cpus() -> Finding {
-    let found = std::thread::available_parallelism().map_or_else(|error| error.to_string(), |n| format!("{n} cores for this process"));
+    let found = std::thread::available_parallelism()
+        .map_or_else(|error| error.to_string(), |n| format!("{n} cores for this process"));
     Finding { what: "processor", ok: true, found }
 }
 
@@ -63,7 +65,9 @@ fn state_folder(home: &Home) -> Finding {
         Ok(data) if data.permissions().readonly() => (false, format!("{} is read-only", root.display())),
         Ok(data) if data.is_dir() => (true, root.display().to_string()),
         Ok(_) => (false, format!("{} is not a folder", root.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (true, format!("{} (made at first use)", root.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            (true, format!("{} (made at first use)", root.display()))
+        }
         Err(error) => (false, format!("{}: {error}", root.display())),
     };
     Finding { what: "state folder", ok, found }
@@ -92,7 +96,9 @@ async fn coordinator(global: &Global, home: &Home) -> Finding {
             session.close().await;
             Finding { what: "coordinator", ok: true, found: "reachable".to_owned() }
         }
-        Err(_) if !named => Finding { what: "coordinator", ok: true, found: "none at work here (`run` needs none)".to_owned() },
+        Err(_) if !named => {
+            Finding { what: "coordinator", ok: true, found: "none at work here (`run` needs none)".to_owned() }
+        }
         Err(_) => Finding { what: "coordinator", ok: false, found: "named, but not reachable".to_owned() },
     }
 }

@@ -16,7 +16,10 @@ pub(super) fn methods(global: &Global, name: Option<&str>) -> Outcome {
         if global.json {
             return catalog.methods.iter().try_for_each(output::json);
         }
-        let rows = catalog.methods.iter().map(|m| vec![m.key.clone(), m.label.clone(), m.parameters.len().to_string(), m.reference.clone()]);
+        let rows = catalog
+            .methods
+            .iter()
+            .map(|m| vec![m.key.clone(), m.label.clone(), m.parameters.len().to_string(), m.reference.clone()]);
         return output::table(&["method", "label", "parameters", "reference"], rows.collect());
     };
     let entry = catalog.method(name).ok_or_else(|| {
@@ -33,11 +36,16 @@ fn print(entry: &MethodEntry) -> Outcome {
         format!("reference: {}", entry.reference),
         String::new(),
     ])?;
-    let rows = entry.parameters.iter().map(|p| vec![p.key.clone(), values(&p.kind), p.default.to_string(), p.help.clone()]);
+    let rows =
+        entry.parameters.iter().map(|p| vec![p.key.clone(), values(&p.kind), p.default.to_string(), p.help.clone()]);
     output::table(&["parameter", "values", "default", "what it does"], rows.collect())?;
     for preset in &entry.presets {
         let values: Vec<String> = preset.values.iter().map(|(key, value)| format!("{key}: {value}")).collect();
-        output::lines([format!("preset {}: {}", preset.name, if values.is_empty() { "the defaults".to_owned() } else { values.join(", ") })])?;
+        output::lines([format!(
+            "preset {}: {}",
+            preset.name,
+            if values.is_empty() { "the defaults".to_owned() } else { values.join(", ") }
+        )])?;
     }
     output::lines(entry.departures.iter().map(|departure| format!("departs from the paper: {departure}")))
 }

@@ -21,7 +21,9 @@ use crate::{
 /// Runs a submission here, or goes on with it, and prints its tables.
 pub(super) async fn run(global: &Global, args: RunArgs) -> Outcome {
     if global.coordinator.is_some() {
-        return Err(Failure::request("`run` does everything on this machine; to use a coordinator, `submit` the file to it"));
+        return Err(Failure::request(
+            "`run` does everything on this machine; to use a coordinator, `submit` the file to it",
+        ));
     }
     let yaml = submit::read_spec(&args.spec)?;
     let file_name = submit::file_name(&args.spec);
@@ -73,11 +75,20 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Outcome {
 }
 
 /// Prints the tables of a submission and writes its report.
-pub(super) async fn finish(client: &mut Client, submission: i64, home: &Home, global: &Global) -> Outcome<std::path::PathBuf> {
+pub(super) async fn finish(
+    client: &mut Client,
+    submission: i64,
+    home: &Home,
+    global: &Global,
+) -> Outcome<std::path::PathBuf> {
     let report = Report::fetch(client, &submission.to_string()).await?;
     let folder = home.report(report.folder_name());
     report.write(&folder, &report::ALL_FORMATS)?;
-    if global.json { report.print_json()? } else { output::lines([report.text()])? }
+    if global.json {
+        report.print_json()?
+    } else {
+        output::lines([report.text()])?
+    }
     Ok(folder)
 }
 

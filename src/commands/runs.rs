@@ -35,7 +35,13 @@ pub(super) async fn runs(global: &Global, args: RunsArgs) -> Outcome {
 
 fn row(step: &StepSummary) -> Vec<String> {
     let progress = match (&step.progress, step.state.as_str()) {
-        (Some(p), "running") => format!("{}/{} ({:.1}/s, {} left)", p.iteration, p.iterations, p.iterations_per_second, output::span(p.seconds_left)),
+        (Some(p), "running") => format!(
+            "{}/{} ({:.1}/s, {} left)",
+            p.iteration,
+            p.iterations,
+            p.iterations_per_second,
+            output::span(p.seconds_left)
+        ),
         (_, "failed") => format!("{}: {}", step.failure_kind, step.failure),
         _ => String::new(),
     };

@@ -21,7 +21,10 @@ pub(super) async fn show(global: &Global, id: i64) -> Outcome {
 
 fn print(answer: &ShowStepResponse) -> Outcome {
     let step = answer.step.clone().unwrap_or_default();
-    let mut lines = vec![format!("{} {}: {} on {}, seed {}: {}", step.kind, step.id, step.label, step.data_set, step.seed, step.state)];
+    let mut lines = vec![format!(
+        "{} {}: {} on {}, seed {}: {}",
+        step.kind, step.id, step.label, step.data_set, step.seed, step.state
+    )];
     if !step.failure.is_empty() {
         lines.push(format!("failure     {}: {}", step.failure_kind, step.failure));
     }
@@ -42,7 +45,14 @@ fn print(answer: &ShowStepResponse) -> Outcome {
     }
     let scores: Scores = serde_json::from_str(&answer.scores_json)
         .map_err(|error| Failure::request(format!("the scores of {} cannot be read: {error}", step.id)))?;
-    let rows = scores.scores.iter().map(|s| vec![s.task.name().into(), s.normalisation.name().into(), format!("{:.4}", s.map), format!("{:.3}", s.tied_share)]);
+    let rows = scores.scores.iter().map(|s| {
+        vec![
+            s.task.name().into(),
+            s.normalisation.name().into(),
+            format!("{:.4}", s.map),
+            format!("{:.3}", s.tied_share),
+        ]
+    });
     output::lines([format!("scores      {} (iteration {})", scores.kind, scores.selected_iteration)])?;
     output::table(&["  task", "normalisation", "MAP", "tied"], rows.collect())?;
     output::lines(scores.facts.iter().map(|(name, value)| format!("  {name} = {value}")))

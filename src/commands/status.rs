@@ -36,14 +36,28 @@ pub(super) async fn status(global: &Global, submission: Option<String>) -> Outco
             (s.queued).to_string(),
             s.failed.to_string(),
             s.cancelled.to_string(),
-            if s.seconds_left_known && s.succeeded + s.failed + s.cancelled < all { output::span(s.seconds_left) } else { String::new() },
+            if s.seconds_left_known && s.succeeded + s.failed + s.cancelled < all {
+                output::span(s.seconds_left)
+            } else {
+                String::new()
+            },
         ]
     });
-    output::table(&["submission", "name", "created", "scored", "running", "queued", "failed", "cancelled", "time left"], rows.collect())?;
+    output::table(
+        &["submission", "name", "created", "scored", "running", "queued", "failed", "cancelled", "time left"],
+        rows.collect(),
+    )?;
     output::lines([String::new()])?;
     let rows = workers.iter().map(|w| {
         let steps: Vec<String> = w.steps.iter().map(ToString::to_string).collect();
-        vec![w.name.clone(), w.state.clone(), format!("{}/{}", w.cpus_used, w.cpus), w.kind.clone(), steps.join(" "), output::time(w.last_seen_ms)]
+        vec![
+            w.name.clone(),
+            w.state.clone(),
+            format!("{}/{}", w.cpus_used, w.cpus),
+            w.kind.clone(),
+            steps.join(" "),
+            output::time(w.last_seen_ms),
+        ]
     });
     output::table(&["worker", "state", "cpus", "kind", "at work on", "last seen"], rows.collect())
 }

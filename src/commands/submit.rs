@@ -79,11 +79,25 @@ fn show_plan(global: &Global, answer: &v1::SubmitResponse) -> Outcome {
     let rows = answer.steps.iter().map(|step| {
         let state = if step.already_scored { "already scored" } else { "to do" };
         let expected = if step.expected_known { output::span(step.expected_seconds) } else { String::new() };
-        vec![step.kind.clone(), step.data_set.clone(), step.label.clone(), step.seed.to_string(), state.into(), expected]
+        vec![
+            step.kind.clone(),
+            step.data_set.clone(),
+            step.label.clone(),
+            step.seed.to_string(),
+            state.into(),
+            expected,
+        ]
     });
     output::table(&["step", "data set", "label", "seed", "state", "expected"], rows.collect())?;
-    let time = if known { format!("about {} of work", output::span(seconds)) } else { "time not known yet: no like runs".to_owned() };
-    output::lines([format!("{} runs, {} already scored, {} extractions; {time}", answer.runs, answer.already_scored, answer.extractions)])
+    let time = if known {
+        format!("about {} of work", output::span(seconds))
+    } else {
+        "time not known yet: no like runs".to_owned()
+    };
+    output::lines([format!(
+        "{} runs, {} already scored, {} extractions; {time}",
+        answer.runs, answer.already_scored, answer.extractions
+    )])
 }
 
 /// Text of a specification file.
@@ -91,7 +105,10 @@ pub(super) fn read_spec(path: &Path) -> Outcome<String> {
     let fail = |error: std::io::Error| Failure::request(format!("{}: {error}", path.display()));
     let size = std::fs::metadata(path).map_err(fail)?.len();
     if size > MAX_SPEC_BYTES {
-        return Err(Failure::request(format!("{}: {size} bytes; a specification has at most {MAX_SPEC_BYTES}", path.display())));
+        return Err(Failure::request(format!(
+            "{}: {size} bytes; a specification has at most {MAX_SPEC_BYTES}",
+            path.display()
+        )));
     }
     std::fs::read_to_string(path).map_err(fail)
 }
@@ -121,7 +138,16 @@ pub(super) fn refuse(problems: &[v1::Problem], file_name: &str, global: &Global)
             output::json(problem)?;
         }
     }
-    let line = |p: &v1::Problem| format!("{file_name}:{}:{}: {}{}{}", p.line, p.column, p.key_path, if p.key_path.is_empty() { "" } else { ": " }, p.message);
+    let line = |p: &v1::Problem| {
+        format!(
+            "{file_name}:{}:{}: {}{}{}",
+            p.line,
+            p.column,
+            p.key_path,
+            if p.key_path.is_empty() { "" } else { ": " },
+            p.message
+        )
+    };
     let lines: Vec<String> = problems.iter().map(|p| output::printable(&line(p))).collect();
     let noun = if problems.len() == 1 { "mistake" } else { "mistakes" };
     Err(Failure::request(format!("{}\n{} {noun} in {file_name}; nothing was queued", lines.join("\n"), problems.len())))

@@ -20,7 +20,9 @@ pub(super) async fn worker(global: &Global, args: WorkerArgs) -> Outcome {
     let url = match &global.coordinator {
         Some(url) => url.clone(),
         None => std::fs::read_to_string(home.endpoint()).map(|text| text.trim().to_owned()).map_err(|_| {
-            Failure::request("which coordinator? name it with --coordinator URL (`orchestrator serve` prints the command)")
+            Failure::request(
+                "which coordinator? name it with --coordinator URL (`orchestrator serve` prints the command)",
+            )
         })?,
     };
     let folder = args.folder.unwrap_or_else(|| home.local_worker());
@@ -48,7 +50,8 @@ pub(super) fn config(
     tuning: &Tuning,
     shared_blobs: Option<PathBuf>,
 ) -> Outcome<Config> {
-    let program = std::env::current_exe().map_err(|error| Failure::request(format!("this program's own file is not known: {error}")))?;
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::request(format!("this program's own file is not known: {error}")))?;
     let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let available = u32::try_from(available).unwrap_or(u32::MAX);
     let mut config = Config::new(folder, program, cpus.unwrap_or(available).max(1));

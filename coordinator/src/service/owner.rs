@@ -127,6 +127,7 @@ impl Owner {
     /// Runs one command on a state that agrees with the store, and marks it stale when the store fails.
     pub(crate) async fn guarded<T>(&mut self, command: impl AsyncFnOnce(&mut Self) -> Answer<T>) -> Answer<T> {
         if self.stale {
+            self.writer = database::reconnect(&self.readers).await?;
             self.rebuild().await?;
         }
         let done = command(self).await;

@@ -3,11 +3,14 @@
 use experiment_spec::{
     catalog::Catalog,
     plan::plan,
-    run::StepSpec,
+    run::{Resources, StepSpec},
     spec::{Problem, TableSpec, parse},
 };
 
 use crate::store::steps::NewStep;
+
+/// Cores that an extraction asks for; on a worker with fewer it has them all. More would not make it faster.
+const EXTRACTION_CPUS: u32 = 8;
 
 /// A submission that is in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +51,11 @@ pub(crate) fn read(yaml: &str, catalog: &Catalog) -> Result<Planned, Vec<Problem
                 fingerprint: extraction.fingerprint,
                 label: extraction.spec.encoder.clone(),
                 needs: None,
-                resources: submission.resources.clone(),
+                // Every run waits for it and it does not wait beside them: it may have the whole machine.
+                resources: Resources {
+                    cpus: submission.resources.cpus.max(EXTRACTION_CPUS),
+                    ..submission.resources.clone()
+                },
                 retries: submission.retries,
             });
             *placed[run.extraction].insert(steps.len() - 1)

@@ -43,23 +43,34 @@ impl From<MigrateError> for DatabaseError {
 
 /// Opens the file, making it when it is not there, and brings it to the present schema.
 pub(crate) async fn open(path: &Path) -> std::result::Result<(SqliteConnection, SqlitePool), DatabaseError> {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .journal_mode(SqliteJournalMode::Wal)
-        // Every commit is on the disk before it is acknowledged, also through a power loss.
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(BUSY_TIMEOUT);
     let mut writer =
-        SqliteConnection::connect_with(&options.clone().create_if_missing(true)).await.map_err(StoreError::from)?;
+        SqliteConnection::connect_with(&options(path).create_if_missing(true)).await.map_err(StoreError::from)?;
     MIGRATIONS.run(&mut writer).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(MAX_READERS)
         .acquire_timeout(READER_TIMEOUT)
-        .connect_with(options.create_if_missing(false).pragma("query_only", "ON"))
+        .connect_with(options(path).pragma("query_only", "ON"))
         .await
         .map_err(StoreError::from)?;
     Ok((writer, readers))
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .journal_mode(SqliteJournalMode::Wal)
+        // Every commit is on the disk before it is acknowledged, also through a power loss.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+}
+
+/// A new writing connection in place of one that failed: on some failures `SQLite` ends the transaction by
+/// itself, and the connection that counts its transactions cannot be used any more.
+pub(crate) async fn reconnect(readers: &SqlitePool) -> Result<SqliteConnection> {
+    let path = readers.connect_options().get_filename().to_owned();
+    Ok(SqliteConnection::connect_with(&options(&path)).await?)
 }
 
 /// Moves the write-ahead log into the file and closes it.

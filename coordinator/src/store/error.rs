@@ -12,6 +12,8 @@ const SQLITE_IOERR: i32 = 10;
 const SQLITE_CORRUPT: i32 = 11;
 const SQLITE_FULL: i32 = 13;
 const SQLITE_NOTADB: i32 = 26;
+/// The shared memory beside the write-ahead log could not grow: there was no room for it.
+const SQLITE_IOERR_SHMSIZE: i32 = 4_874;
 
 /// Why the store did not do as it was asked. Nothing of the transaction was kept.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +46,7 @@ impl From<sqlx::Error> for StoreError {
             _ => None,
         };
         // Extended codes keep the primary one in their lowest byte.
-        match code.map(|code| code & 0xff) {
+        match code.map(|code| if code == SQLITE_IOERR_SHMSIZE { SQLITE_FULL } else { code & 0xff }) {
             Some(SQLITE_FULL) => Self::Full,
             Some(SQLITE_READONLY) => Self::ReadOnly,
             Some(SQLITE_BUSY) => Self::Busy,

@@ -2,6 +2,7 @@
 
 mod blobs;
 mod details;
+mod disk;
 mod faults;
 mod folder;
 mod lifecycle;

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, path::Path};
 use safetensors::Dtype;
 
 use crate::{
-    checkpoint::{TensorFile, TensorWriter},
     error::Result,
     features::{Pairs, Rows, Split},
     method::TrainingData,
+    tensor_file::{TensorFile, TensorWriter},
 };
 
 const CLASSES: &str = "classes";

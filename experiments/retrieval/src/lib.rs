@@ -20,3 +20,4 @@ pub mod parameters;
 pub mod protocol;
 pub mod registry;
 pub mod step;
+pub mod tensor_file;

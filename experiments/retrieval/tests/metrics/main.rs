@@ -193,6 +193,28 @@ fn random_embeddings_score_at_chance() {
 }
 
 #[test]
+fn the_query_itself_stands_first_whatever_ties_with_it() {
+    // Two pairs of different classes, all four items the same: gallery i0 i1 t0 t1, all similarities 1. Query i0
+    // ranks i0 i1 t0 t1: (1 + 2/3)/2. Query i1 ranks i1 i0 t0 t1: (1 + 2/4)/2. Query t0: t0 i0 i1 t1: 1.
+    // Query t1: t1 i0 i1 t0: (1 + 2/3)/2. Without themselves: 1/2, 1/3; 1, 1/2.
+    let rows = vec![vec![0.3, 0.7, 0.1]; 2];
+    for scores in
+        [evaluate(&single(&rows), &single(&rows), &[0, 1], 2), evaluate(&double(&rows), &double(&rows), &[0, 1], 2)]
+    {
+        let scores = scores.expect("scores");
+        for (task, want) in [
+            (Task::ImageToAll, [5.0 / 6.0, 0.75]),
+            (Task::TextToAll, [1.0, 5.0 / 6.0]),
+            (Task::ImageToAllSelfOut, [0.5, 1.0 / 3.0]),
+            (Task::TextToAllSelfOut, [1.0, 0.5]),
+        ] {
+            let got = &of(&scores, Normalisation::None, task).per_category;
+            assert!(got.iter().zip(want).all(|(got, want)| (got.unwrap() - want).abs() < 1e-15), "{task:?}: {got:?}");
+        }
+    }
+}
+
+#[test]
 fn zero_rows_are_similar_to_nothing() {
     // Gallery rows with cosines 0.6, 0 (a zero row) and -0.8 to the query of pair 0: the zero row comes second.
     let image = vec![vec![1.0, 0.0], vec![0.0, 0.0], vec![0.0, 1.0]];
