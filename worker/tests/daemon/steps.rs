@@ -57,8 +57,9 @@ impl Compute for Steps {
             "exit" => std::process::exit(3),
             "chatter" => println!("a library prints to standard output"),
             "offspring" => {
-                let offspring = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+                let mut offspring = std::process::Command::new("sleep").arg("60").spawn().unwrap();
                 observer.log(&offspring.id().to_string());
+                thread::spawn(move || offspring.wait());
             }
             "flood" => {
                 for line in 0..200_000 {
