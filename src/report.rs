@@ -10,6 +10,7 @@ use experiment_spec::{
     table::{self, RunRecord, Table},
 };
 use orchestrator_proto::records;
+use orchestrator_worker::fail_point;
 
 use crate::{
     catalog,
@@ -89,6 +90,7 @@ impl Report {
         let mut written = Vec::new();
         for (name, text) in formats.iter().flat_map(|format| self.files(*format)) {
             let path = folder.join(name);
+            fail_point::passes("export-before-write");
             write_whole(&path, &text).map_err(place)?;
             written.push(path);
         }

@@ -18,7 +18,7 @@ mod devices;
 mod ending;
 mod error;
 mod events;
-mod fail_point;
+pub mod fail_point;
 mod identity;
 mod outbox;
 mod poll;
