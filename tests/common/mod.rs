@@ -1,5 +1,5 @@
 //! Driving the real binary in a state folder of its own.
-#![allow(dead_code)] // each test file uses its part
+#![allow(dead_code, unreachable_pub)] // each test file uses its part
 
 use std::{
     fs,
