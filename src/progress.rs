@@ -21,7 +21,7 @@ const INTERVAL: Duration = Duration::from_millis(300);
 /// A pipe gets a line on the total this often, besides one for every step that ends.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a coordinator may be away before following is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How a submission ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

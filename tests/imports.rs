@@ -65,7 +65,7 @@ fn read(text: &str) -> Manifest {
     let mut section = String::new();
     for line in text.lines().map(|line| line.split('#').next().unwrap_or("").trim()) {
         if let Some(header) = line.strip_prefix('[') {
-            section = header.trim_end_matches(']').to_owned();
+            header.trim_end_matches(']').clone_into(&mut section);
             if let Some((section, name)) = section.rsplit_once("dependencies.") {
                 add(&mut manifest, section, name, "");
             }

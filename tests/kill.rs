@@ -15,7 +15,7 @@ use std::{
 use common::{Lab, Running, attempts_of, eventually, text};
 
 const SPEC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/specs/kill.yaml");
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_mins(10);
 /// An attempt whose daemon is gone ends by itself within this.
 const ORPHANS_END: Duration = Duration::from_secs(2);
 

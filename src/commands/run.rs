@@ -85,9 +85,9 @@ pub(super) async fn finish(
     let folder = home.report(report.folder_name());
     report.write(&folder, &report::ALL_FORMATS)?;
     if global.json {
-        report.print_json()?
+        report.print_json()?;
     } else {
-        output::lines([report.text()])?
+        output::lines([report.text()])?;
     }
     Ok(folder)
 }

@@ -2,15 +2,20 @@
 
 use experiment_spec::catalog::Catalog;
 
-use crate::{datasets::data_sets, encoders::encoders, protocol, registry::registry};
+use crate::{
+    datasets::{data_set::DataSet, data_sets},
+    encoders::{encoder::Encoder, encoders},
+    protocol,
+    registry::registry,
+};
 
 /// Everything a submission may name: methods in the order of the paper's tables, data sets, encoders.
 #[must_use]
 pub fn catalog() -> Catalog {
     Catalog {
         methods: registry().iter().map(|method| method.entry()).collect(),
-        data_sets: data_sets().into_iter().map(|data_set| data_set.entry()).collect(),
-        encoders: encoders().into_iter().map(|encoder| encoder.entry()).collect(),
+        data_sets: data_sets().into_iter().map(DataSet::entry).collect(),
+        encoders: encoders().into_iter().map(Encoder::entry).collect(),
         protocol: protocol::REVISION,
     }
 }

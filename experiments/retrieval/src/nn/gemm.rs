@@ -282,6 +282,7 @@ product!(product_f32, f32, gemm_f32, f32, 2);
 product!(product_f64, f64, gemm_f64, f64, 1);
 
 #[cfg(test)]
+#[allow(clippy::many_single_char_names, clippy::cast_precision_loss)] // matrices and their sizes, in small numbers
 mod tests {
     use super::*;
 

@@ -19,10 +19,13 @@ pub trait Real:
     /// Widens to f64.
     fn wide(self) -> f64;
     /// e to the power of `self`, from `libm`.
+    #[must_use]
     fn exp_exact(self) -> Self;
     /// log(1 + self), from `libm`.
+    #[must_use]
     fn ln_1p_exact(self) -> Self;
     /// Natural logarithm, from `libm`.
+    #[must_use]
     fn ln_exact(self) -> Self;
     /// One checked product; see [`super::gemm::gemm_with`].
     #[doc(hidden)]

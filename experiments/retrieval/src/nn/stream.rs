@@ -24,6 +24,9 @@ impl Stream {
     }
 
     /// The next 64 random bits.
+    ///
+    /// # Panics
+    /// Never: a block is whole words.
     pub fn next_u64(&mut self) -> u64 {
         if self.used == self.block.len() {
             self.reader.fill(&mut self.block);
