@@ -67,7 +67,12 @@ fn main() -> Result<()> {
     let start = Instant::now();
     let facts = if let Some(&fold) = numbers.get(2) {
         let raw = within_train(&Emoji.load()?, fold);
-        SmallCnn.encode(&raw, EncodeContext { seed, epochs: SmallCnn.entry().default_epochs, observer: &mut Progress, resume: None })?.facts
+        SmallCnn
+            .encode(
+                &raw,
+                EncodeContext { seed, epochs: SmallCnn.entry().default_epochs, observer: &mut Progress, resume: None },
+            )?
+            .facts
     } else {
         let (data, encoder) = (Emoji.entry(), SmallCnn.entry());
         let spec = ExtractionSpec {

@@ -2,7 +2,10 @@
 
 use super::{
     keys,
-    limits::{DEFAULT_ENCODER_SEED, DEFAULT_RETRIES, MAX_DATA_SETS, MAX_ENCODER_EPOCHS, MAX_NAME, MAX_RETRIES, MAX_SEED, MAX_SEEDS},
+    limits::{
+        DEFAULT_ENCODER_SEED, DEFAULT_RETRIES, MAX_DATA_SETS, MAX_ENCODER_EPOCHS, MAX_NAME, MAX_RETRIES, MAX_SEED,
+        MAX_SEEDS,
+    },
     lines, node,
     problem::{Problem, Problems},
     read::{Cursor, Fields},

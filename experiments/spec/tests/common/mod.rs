@@ -103,5 +103,12 @@ fn data_set(key: &str, encoders: &[&str]) -> DataSetEntry {
 }
 
 fn encoder(key: &str) -> EncoderEntry {
-    EncoderEntry { key: key.to_owned(), revision: 1, description: String::new(), default_epochs: 30, image_dims: 8, text_dims: 4 }
+    EncoderEntry {
+        key: key.to_owned(),
+        revision: 1,
+        description: String::new(),
+        default_epochs: 30,
+        image_dims: 8,
+        text_dims: 4,
+    }
 }
