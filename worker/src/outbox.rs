@@ -5,30 +5,21 @@
 //! Sequence numbers are taken from blocks that are reserved on disk: they rise across restarts and leave
 //! gaps. Progress is not kept: only the last one of each attempt is sent, behind everything else.
 
+mod journal;
 mod segment;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    path::{Path, PathBuf},
+    io,
+    path::Path,
     sync::{Mutex, MutexGuard},
 };
 
+use journal::{Journal, has_artifacts, key};
 use orchestrator_proto::v1::{Progress, Report, attempt_event::Event};
 use segment::Record;
 
-use crate::{
-    error::at,
-    events::{self, AttemptKey},
-};
+use crate::events::{self, AttemptKey};
 
-/// A segment is closed when it has grown to this many bytes.
-const SEGMENT_BYTES: u64 = 4 << 20;
-/// A segment of which everything is acknowledged is given up at this size, in bytes.
-const GIVE_UP_BYTES: u64 = 256 << 10;
-/// Numbers reserved at a time; more than one daemon's life uses up.
-const RESERVED_NUMBERS: u64 = 1 << 32;
 /// Most reports in one batch, which leaves room for the progress of a hundred attempts (the wire takes 1,000).
 const BATCH_REPORTS: usize = 900;
 const BATCH_PROGRESS: usize = 100;
@@ -47,35 +38,10 @@ pub(crate) enum Kept {
     Dropped,
 }
 
-#[derive(Debug)]
-struct Segment {
-    path: PathBuf,
-    bytes: u64,
-}
-
-#[derive(Debug)]
-struct Inner {
-    folder: PathBuf,
-    limit_bytes: u64,
-    /// Oldest first. The last one is written to when `writer` is there.
-    segments: VecDeque<Segment>,
-    writer: Option<File>,
-    unsynced: bool,
-    /// Reports of the first segment that are not acknowledged, with their sizes in bytes.
-    front: VecDeque<(Report, usize)>,
-    next_sequence: u64,
-    acknowledged: u64,
-    /// Attempts whose last word is here.
-    ended: BTreeMap<AttemptKey, u64>,
-    /// Reports that wait for their artifacts to be uploaded.
-    waiting: BTreeSet<u64>,
-    progress: BTreeMap<AttemptKey, Progress>,
-}
-
 /// The outbox of a worker. Its methods block on the disk: not to be called from an async task.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    inner: Mutex<Inner>,
+    inner: Mutex<Journal>,
     hold_for_upload: bool,
 }
 
@@ -92,42 +58,6 @@ fn report_of(sequence: u64, key: AttemptKey, event: Event) -> Report {
     Report { sequence, step_id, attempt, at_ms: events::now_ms(), event: Some(events::wire(event)) }
 }
 
-fn key(report: &Report) -> AttemptKey {
-    AttemptKey::new(report.step_id, report.attempt)
-}
-
-fn event(report: &Report) -> Option<&Event> {
-    report.event.as_ref()?.event.as_ref()
-}
-
-fn has_artifacts(report: &Report) -> bool {
-    matches!(event(report), Some(Event::Succeeded(succeeded)) if !succeeded.artifacts.is_empty())
-}
-
-/// Takes a block of numbers above every number of earlier blocks; returns its first.
-fn reserve(folder: &Path, seen: u64) -> io::Result<u64> {
-    let path = folder.join("next-sequence");
-    let reserved = match fs::read_to_string(&path) {
-        Ok(text) => text.trim().parse().map_err(|_| {
-            let why = "holds no number; remove the worker's folder to start as a new worker";
-            at(&path)(io::Error::new(io::ErrorKind::InvalidData, why))
-        })?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => 1,
-        Err(error) => return Err(at(&path)(error)),
-    };
-    let first = reserved.max(seen + 1);
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(at(folder))?;
-    writeln!(file, "{}", first + RESERVED_NUMBERS).map_err(at(&path))?;
-    file.as_file().sync_all().map_err(at(&path))?;
-    file.persist(&path).map_err(|refused| at(&path)(refused.error))?;
-    sync_folder(folder)?;
-    Ok(first)
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))
-}
-
 impl Outbox {
     /// Opens the outbox in `folder` and takes up what an earlier daemon has left there. With
     /// `hold_for_upload`, a report of artifacts is not handed out before [`Outbox::uploaded`].
@@ -135,27 +65,11 @@ impl Outbox {
     /// # Errors
     /// When the folder cannot be read or written; the error names the path.
     pub(crate) fn open(folder: &Path, limit_bytes: u64, hold_for_upload: bool) -> io::Result<Self> {
-        fs::create_dir_all(folder).map_err(at(folder))?;
-        let mut inner = Inner {
-            folder: folder.into(),
-            limit_bytes,
-            segments: VecDeque::new(),
-            writer: None,
-            unsynced: false,
-            front: VecDeque::new(),
-            next_sequence: 0,
-            acknowledged: 0,
-            ended: BTreeMap::new(),
-            waiting: BTreeSet::new(),
-            progress: BTreeMap::new(),
-        };
-        let seen = inner.recover(hold_for_upload)?;
-        inner.next_sequence = reserve(folder, seen)?;
-        inner.advance()?;
+        let inner = Journal::open(folder, limit_bytes, hold_for_upload)?;
         Ok(Self { inner: Mutex::new(inner), hold_for_upload })
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    fn inner(&self) -> MutexGuard<'_, Journal> {
         self.inner.lock().expect("no holder of the outbox panics: every step of it returns its errors")
     }
 
@@ -295,138 +209,6 @@ impl Outbox {
     pub(crate) fn is_empty(&self) -> bool {
         let inner = self.inner();
         inner.front.is_empty() && inner.segments.len() <= 1
-    }
-}
-
-impl Inner {
-    fn bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.bytes).sum()
-    }
-
-    /// Reads every segment that is there; returns the largest sequence number seen.
-    fn recover(&mut self, hold_for_upload: bool) -> io::Result<u64> {
-        let mut paths = Vec::new();
-        for entry in fs::read_dir(&self.folder).map_err(at(&self.folder))? {
-            let path = entry.map_err(at(&self.folder))?.path();
-            if path.extension().is_some_and(|extension| extension == "seg") {
-                paths.push(path);
-            }
-        }
-        paths.sort();
-        let mut seen = 0;
-        for path in paths {
-            let content = segment::read(&path).map_err(at(&path))?;
-            let file_bytes = fs::metadata(&path).map_err(at(&path))?.len();
-            if content.damaged > 0 {
-                tracing::warn!(path = %path.display(), stretches = content.damaged, "damaged reports are left out");
-            }
-            if content.end < file_bytes {
-                tracing::warn!(path = %path.display(), bytes = file_bytes - content.end, "cutting off a torn tail");
-                let file = OpenOptions::new().write(true).open(&path).map_err(at(&path))?;
-                file.set_len(content.end).and_then(|()| file.sync_all()).map_err(at(&path))?;
-            }
-            for (record, _) in content.records {
-                seen = seen.max(self.take_up(&record, hold_for_upload));
-            }
-            self.segments.push_back(Segment { path, bytes: content.end });
-        }
-        let acknowledged = self.acknowledged;
-        self.ended.retain(|_, sequence| *sequence > acknowledged);
-        self.waiting.retain(|sequence| *sequence > acknowledged);
-        self.load_front()?;
-        Ok(seen)
-    }
-
-    fn take_up(&mut self, record: &Record, hold_for_upload: bool) -> u64 {
-        match record {
-            Record::Acknowledged(sequence) => {
-                self.acknowledged = self.acknowledged.max(*sequence);
-                *sequence
-            }
-            Record::Report(report) => {
-                if event(report).is_some_and(events::is_terminal) {
-                    self.ended.insert(key(report), report.sequence);
-                }
-                if hold_for_upload && has_artifacts(report) {
-                    self.waiting.insert(report.sequence);
-                }
-                report.sequence
-            }
-        }
-    }
-
-    /// Reads the first segment's reports that are not acknowledged.
-    fn load_front(&mut self) -> io::Result<()> {
-        self.front.clear();
-        let Some(first) = self.segments.front() else { return Ok(()) };
-        let content = segment::read(&first.path).map_err(at(&first.path))?;
-        for (record, size) in content.records {
-            match record {
-                Record::Report(report) if report.sequence > self.acknowledged => self.front.push_back((report, size)),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives up segments of which everything is acknowledged, until one has something to report.
-    fn advance(&mut self) -> io::Result<()> {
-        while self.front.is_empty() {
-            let written = self.writer.is_some() && self.segments.len() == 1;
-            let Some(first) = self.segments.front().filter(|first| !written || first.bytes > GIVE_UP_BYTES) else {
-                break;
-            };
-            fs::remove_file(&first.path).map_err(at(&first.path))?;
-            if written {
-                self.writer = None;
-                self.unsynced = false;
-            }
-            self.segments.pop_front();
-            self.load_front()?;
-        }
-        Ok(())
-    }
-
-    /// Appends a record to the last segment, or to a new one. On an error the file is as before.
-    fn write(&mut self, record: Record) -> io::Result<()> {
-        let bytes = segment::encode(&record)?;
-        if self.writer.is_none() || self.segments.back().is_none_or(|last| last.bytes >= SEGMENT_BYTES) {
-            self.start_segment()?;
-        }
-        let (Some(file), Some(last)) = (self.writer.as_mut(), self.segments.back_mut()) else {
-            return Err(io::Error::other("the outbox has no segment to write to"));
-        };
-        if let Err(error) = file.write_all(&bytes) {
-            // Half a record would hide the records behind it from no reader, but costs a warning.
-            let _ = file.set_len(last.bytes);
-            return Err(at(&last.path)(error));
-        }
-        last.bytes += bytes.len() as u64;
-        self.unsynced = true;
-        if let Record::Report(report) = record
-            && self.segments.len() == 1
-        {
-            self.front.push_back((report, bytes.len()));
-        }
-        Ok(())
-    }
-
-    fn start_segment(&mut self) -> io::Result<()> {
-        self.sync()?;
-        let path = self.folder.join(format!("{:020}.seg", self.next_sequence));
-        let file = OpenOptions::new().append(true).create_new(true).open(&path).map_err(at(&path))?;
-        sync_folder(&self.folder)?;
-        self.writer = Some(file);
-        self.segments.push_back(Segment { path, bytes: 0 });
-        Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        if let (true, Some(file)) = (self.unsynced, &self.writer) {
-            file.sync_data().map_err(at(&self.folder))?;
-            self.unsynced = false;
-        }
-        Ok(())
     }
 }
 

@@ -1,7 +1,15 @@
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
 use experiment_spec::run::FailureKind;
 use orchestrator_proto::v1::{Artifact, CheckpointSaved, MetricPoint, Metrics, Succeeded};
 
-use super::*;
+use super::{
+    journal::{GIVE_UP_BYTES, event},
+    *,
+};
 
 fn unsent(outbox: &Outbox) -> Vec<Report> {
     outbox.batch().unwrap().reports
