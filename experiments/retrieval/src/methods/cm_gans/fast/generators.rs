@@ -202,13 +202,12 @@ impl<T: Real> FastForm<T> {
         let head = nets.heads[head].weight.step_if_owned(player, watched).map(|rows| of_products(rows, &of_head));
         let (mut explicit, mut judged) = (None, None);
         if let Some(rows) = own.dec2.weight.step_if_owned(player, watched) {
-            match &of_dec2 {
-                Some(products) => explicit = Some(of_products(rows, products)),
-                None => {
-                    let (of_logits, judge) = (&self.buffers.small.of[1], &nets.intra[side].weight.value);
-                    let seen = &mut b.seen_by_judge;
-                    judged = Some(of_judged(rows, Judged { input: &b.dec1.out, of_logits, judge, seen }));
-                }
+            if let Some(products) = &of_dec2 {
+                explicit = Some(of_products(rows, products));
+            } else {
+                let (of_logits, judge) = (&self.buffers.small.of[1], &nets.intra[side].weight.value);
+                let seen = &mut b.seen_by_judge;
+                judged = Some(of_judged(rows, Judged { input: &b.dec1.out, of_logits, judge, seen }));
             }
         }
         let decoder = dec1.into_iter().chain(explicit).flatten().chain(judged.into_iter().flatten());
