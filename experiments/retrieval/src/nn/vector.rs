@@ -115,12 +115,21 @@ pub fn set_scaled<T: Real>(y: &mut [T], a: T, x: &[T]) {
 pub fn transpose_part<T: Real>(from: &[T], cols: usize, first: usize, to: &mut [T]) {
     assert_eq!(from.len() % cols, 0, "{} elements in rows of {cols}", from.len());
     let rows = from.len() / cols;
-    for (tile, lines) in to.chunks_mut(LANES * rows).enumerate() {
-        let start = first + tile * LANES;
+    for (index, lines) in to.chunks_mut(LANES * rows).enumerate() {
+        let start = first + index * LANES;
         let width = lines.len() / rows;
-        for (r, row) in from.chunks_exact(cols).enumerate() {
-            for (line, &value) in row[start..start + width].iter().enumerate() {
-                lines[line * rows + r] = value;
+        // Square tiles: lines lie a power of two apart, and one element at a time would make them chase
+        // each other out of the cache.
+        for (above, rows_of_tile) in from.chunks(LANES * cols).enumerate() {
+            let mut tile = [[T::zero(); LANES]; LANES];
+            let height = rows_of_tile.len() / cols;
+            for (r, row) in rows_of_tile.chunks_exact(cols).enumerate() {
+                for (line, &value) in tile.iter_mut().zip(&row[start..start + width]) {
+                    line[r] = value;
+                }
+            }
+            for (line, tile) in lines.chunks_exact_mut(rows).zip(&tile) {
+                line[above * LANES..above * LANES + height].copy_from_slice(&tile[..height]);
             }
         }
     }
@@ -183,9 +192,9 @@ mod tests {
 
     #[test]
     fn parts_of_a_transpose_make_the_whole() {
-        let (rows, cols) = (5, 37);
-        let from: Vec<f64> = (0..185u16).map(f64::from).collect();
-        let mut to = vec![0.0; 185];
+        let (rows, cols) = (21, 37);
+        let from: Vec<f64> = (0..777u16).map(f64::from).collect();
+        let mut to = vec![0.0; 777];
         for (part, lines) in to.chunks_mut(20 * rows).enumerate() {
             transpose_part(&from, cols, part * 20, lines);
         }
