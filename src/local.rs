@@ -38,7 +38,7 @@ impl Local {
             Coordinator::open(config).await.map_err(|error: OpenError| Failure::request(error.to_string()))?;
         let stop = CancellationToken::new();
         let dashboard = orchestrator_dashboard::router(channel_to(address)?);
-        let app = coordinator.routes().prepare().into_axum_router().merge(dashboard);
+        let app = coordinator.routes().prepare().into_axum_router().merge(dashboard).fallback(no_such_page);
         let closing = stop.clone();
         let server = tokio::spawn(async move {
             axum::serve(listener, app).with_graceful_shutdown(async move { closing.cancelled().await }).await
@@ -67,6 +67,11 @@ impl Local {
             tracing::warn!(%error, "the coordinator did not close cleanly; nothing acknowledged is lost");
         }
     }
+}
+
+/// A gRPC client reads this status as an unknown method, a person reads the sentence.
+async fn no_such_page() -> (axum::http::StatusCode, &'static str) {
+    (axum::http::StatusCode::NOT_FOUND, "there is no such page; the overview is at /\n")
 }
 
 fn channel_to(address: SocketAddr) -> Outcome<Channel> {
