@@ -1,4 +1,4 @@
-//! CM-GANs at the size of XMediaNet (32,000 pairs, 4096/300) on random features: rate, and private memory
+//! CM-GANs at the size of `XMediaNet` (32,000 pairs, 4096/300) on random features: rate, and private memory
 //! of one attempt. Start two at once to see two slots share one features file.
 //!
 //! `cargo run --release -p retrieval --example scale -- make FILE`, then
