@@ -84,6 +84,7 @@ struct View {
     quiet: bool,
     json: bool,
     last_total: Option<Instant>,
+    shown: bool,
 }
 
 impl View {
@@ -103,10 +104,12 @@ impl View {
             quiet: global.quiet,
             json: global.json,
             last_total: None,
+            shown: false,
         }
     }
 
     fn show(&mut self, summary: &v1::SubmissionSummary, steps: &[StepSummary]) {
+        let first = !std::mem::replace(&mut self.shown, true);
         let runs = || steps.iter().filter(|step| step.kind == "run");
         let done = runs().filter(|step| is_final(step)).count() as u64;
         self.total.set_length(runs().count() as u64);
@@ -121,7 +124,7 @@ impl View {
             if step.state == "running" {
                 self.running(step);
             } else if is_final(step) {
-                self.ended(step);
+                self.ended(step, first);
             } else if let Some(bar) = self.steps.remove(&step.id) {
                 bar.finish_and_clear();
             }
@@ -152,22 +155,19 @@ impl View {
         ));
     }
 
-    fn ended(&mut self, step: &StepSummary) {
+    fn ended(&mut self, step: &StepSummary, first: bool) {
         if let Some(bar) = self.steps.remove(&step.id) {
             bar.finish_and_clear();
         }
         if self.ended.insert(step.id, step.state.clone()).as_ref() == Some(&step.state) {
             return;
         }
-        let line = sentence(step);
         // A step that was done before this command came is no news.
-        let old = self.last_total.is_none()
-            && step.state == "succeeded"
-            && self.total.position() > 0
-            && self.steps.is_empty();
+        let old = first && step.state == "succeeded";
         if self.quiet || self.json || old {
             return;
         }
+        let line = sentence(step);
         if self.plain {
             eprintln!("{line}");
         } else {

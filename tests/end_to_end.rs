@@ -61,6 +61,7 @@ fn an_interrupted_run_says_how_to_go_on_and_goes_on() {
     assert!(status.contains("kill"), "{status}");
     let output = lab.run(&["run", SPEC]);
     assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("going on with submission 1"), "{}", text(&output.stderr));
     let exported = lab.folder.path().join("tables");
     let output = lab.run(&["export", "kill", "--format", "latex", "--out", exported.to_str().unwrap()]);
     assert!(output.status.success(), "{}", text(&output.stderr));

@@ -1,6 +1,6 @@
 //! `run`: coordinator and worker in this process, one submission from its file to its tables.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use orchestrator_proto::v1;
 use tokio::task::JoinHandle;
@@ -14,7 +14,8 @@ use crate::{
     exit::{Failure, Outcome},
     home::Home,
     local::Local,
-    output, progress,
+    output,
+    progress::{self, Ending},
     report::{self, Report},
 };
 
@@ -36,24 +37,16 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Outcome {
     }
     let worker = LocalWorker::start(&home, &local, args.cpus, &args.tuning)?;
     let interruption = tokio::spawn(progress::interrupted());
-    let mut client = client::client(local.channel()?);
-    let work = async {
-        let request = v1::SubmitRequest {
-            yaml,
-            file_name,
-            force: args.force,
-            resume: !args.force,
-            client_version: catalog::program_version(),
-            ..Default::default()
-        };
-        let answer = client.submit(request).await?.into_inner();
-        submit::refuse(&answer.problems, &submit::file_name(&args.spec), global)?;
-        let ending = progress::follow(&mut client, answer.submission_id, global).await?;
-        let written = finish(&mut client, answer.submission_id, &home, global).await?;
-        Ok((ending, written))
+    let request = v1::SubmitRequest {
+        yaml,
+        file_name,
+        force: args.force,
+        resume: !args.force,
+        client_version: catalog::program_version(),
+        ..Default::default()
     };
     let outcome = tokio::select! {
-        outcome = work => outcome,
+        outcome = carry_out(request, client::client(local.channel()?), &home, global) => outcome,
         signal = interruption => {
             signal.map_err(|error| Failure::request(format!("the signal handler ended: {error}")))??;
             // The second signal ends the process at once; attempts end by themselves with it.
@@ -74,13 +67,27 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Outcome {
     submit::verdict(ending)
 }
 
-/// Prints the tables of a submission and writes its report.
-pub(super) async fn finish(
-    client: &mut Client,
-    submission: i64,
+/// Submits, follows to the end, prints and writes the report; where that is.
+async fn carry_out(
+    request: v1::SubmitRequest,
+    mut client: Client,
     home: &Home,
     global: &Global,
-) -> Outcome<std::path::PathBuf> {
+) -> Outcome<(Ending, PathBuf)> {
+    let file_name = request.file_name.clone();
+    let answer = client.submit(request).await?.into_inner();
+    submit::refuse(&answer.problems, &file_name, global)?;
+    let id = answer.submission_id;
+    if answer.resumed && !global.quiet && !global.json {
+        eprintln!("going on with submission {id}");
+    }
+    let ending = progress::follow(&mut client, id, global).await?;
+    let written = finish(&mut client, id, home, global).await?;
+    Ok((ending, written))
+}
+
+/// Prints the tables of a submission and writes its report.
+pub(super) async fn finish(client: &mut Client, submission: i64, home: &Home, global: &Global) -> Outcome<PathBuf> {
     let report = Report::fetch(client, &submission.to_string()).await?;
     let folder = home.report(report.folder_name());
     report.write(&folder, &report::ALL_FORMATS)?;
