@@ -84,7 +84,8 @@ pub(crate) fn endpoint(url: &str) -> Outcome<Endpoint> {
         .map_err(|_| Failure::request(format!("`{url}` is not an address like http://127.0.0.1:7117")))?
         .connect_timeout(Duration::from_secs(5))
         .http2_keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_timeout(Duration::from_secs(10)))
+        .keep_alive_timeout(Duration::from_secs(20))
+        .keep_alive_while_idle(true))
 }
 
 fn write_endpoint(path: &Path, address: SocketAddr) -> Outcome {

@@ -169,12 +169,15 @@ fn whatever_decides_a_result_changes_the_fingerprint() {
     other.encoder_seed = 2;
     changes.push(plan(&other, &catalog()));
     let mut other = submission.clone();
+    other.encoder_epochs = Some(3);
+    changes.push(plan(&other, &catalog()));
+    let mut other = submission.clone();
     let parameters = other.rows[0].parameters.get_mut("emoji").unwrap();
     parameters.insert("dims".to_owned(), ParameterValue::Integer(3));
     changes.push(plan(&other, &catalog()));
     let mut prints: HashSet<_> = changes.iter().map(fingerprints).collect();
     prints.insert(fingerprints(&original));
-    assert_eq!(prints.len(), 8);
+    assert_eq!(prints.len(), 9);
     assert_eq!(changes[1].extractions, original.extractions);
     assert_ne!(changes[2].extractions, original.extractions);
 }
@@ -187,7 +190,7 @@ fn the_canonical_text_of_a_run_is_frozen() {
         StepSpec::Run(plan.runs[0].spec.clone()).canonical_json(),
         concat!(
             r#"{"run":{"method":"cca","method_revision":1,"parameters":{"dims":10,"penalty":0.001},"#,
-            r#""features":{"data_set":"emoji","data_set_version":"emoji-1","encoder":"small-cnn","encoder_revision":1,"seed":1},"#,
+            r#""features":{"data_set":"emoji","data_set_version":"emoji-1","encoder":"small-cnn","encoder_revision":1,"epochs":30,"seed":1},"#,
             r#""seed":1,"protocol":1}}"#
         )
     );
