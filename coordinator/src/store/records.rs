@@ -34,7 +34,8 @@ pub(crate) async fn page(
     from_position: u32,
 ) -> Result<(Vec<RecordRow>, Option<u32>)> {
     let mut rows = sqlx::query_as::<_, RecordRow>(
-        "SELECT l.position, s.id AS step_id, s.data_set, s.method, l.label, s.seed, s.state, s.failure, s.spec_json,
+        "SELECT l.position, s.id AS step_id, s.data_set, s.method, l.label, s.seed, s.state,
+                s.failure_kind || ': ' || s.failure AS failure, s.spec_json,
                 r.scores_json,
                 COALESCE((SELECT SUM(seconds) FROM attempts WHERE attempts.step_id = s.id), 0.0) AS seconds,
                 e.seed AS encoder_seed,

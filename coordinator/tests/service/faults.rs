@@ -169,6 +169,6 @@ async fn an_extraction_without_features_fails_its_runs() {
     assert_eq!((record.state.as_str(), record.scores_json.as_str()), ("failed", ""));
     assert_eq!(
         record.failure,
-        "its features could not be made: extraction 1 failed: its result cannot be taken: it left no features"
+        "data: its features could not be made: extraction 1 failed: its result cannot be taken: it left no features"
     );
 }
