@@ -81,15 +81,15 @@ struct View {
     steps: HashMap<i64, ProgressBar>,
     ended: HashMap<i64, String>,
     plain: bool,
-    quiet: bool,
-    json: bool,
+    silent: bool,
     last_total: Option<Instant>,
     shown: bool,
 }
 
 impl View {
     fn new(global: &Global) -> Self {
-        let plain = !std::io::stderr().is_terminal() || global.quiet || global.json;
+        let silent = global.quiet || global.json;
+        let plain = silent || !std::io::stderr().is_terminal();
         let target = if plain { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bars = MultiProgress::with_draw_target(target);
         let total = bars.add(ProgressBar::new(0));
@@ -101,8 +101,7 @@ impl View {
             steps: HashMap::new(),
             ended: HashMap::new(),
             plain,
-            quiet: global.quiet,
-            json: global.json,
+            silent,
             last_total: None,
             shown: false,
         }
@@ -130,7 +129,7 @@ impl View {
             }
         }
         let due = self.last_total.is_none_or(|at| at.elapsed() >= PLAIN_INTERVAL);
-        if self.plain && !self.quiet && due && done < runs().count() as u64 {
+        if self.plain && !self.silent && due && done < runs().count() as u64 {
             self.last_total = Some(Instant::now());
             let left = if left.is_empty() { left } else { format!(", {left}") };
             eprintln!("{done} of {} runs done{left}", runs().count());
@@ -164,7 +163,7 @@ impl View {
         }
         // A step that was done before this command came is no news.
         let old = first && step.state == "succeeded";
-        if self.quiet || self.json || old {
+        if self.silent || old {
             return;
         }
         let line = sentence(step);
