@@ -105,7 +105,7 @@ mod tests {
         let path = folder.path().join("checkpoint.safetensors");
         checkpoint().save(&path).unwrap();
         let whole = fs::read(&path).unwrap();
-        fs::create_dir(path.with_extension("partial")).unwrap();
+        fs::create_dir(folder.path().join("checkpoint.safetensors.partial")).unwrap();
         assert!(matches!(checkpoint().save(&path), Err(Error::File { .. })));
         assert_eq!(fs::read(&path).unwrap(), whole);
         let fact = whole.windows(8).position(|window| window == b"fact \\\"2").unwrap();

@@ -118,7 +118,10 @@ impl TensorWriter {
     pub fn create(path: &Path, layout: &[(&str, Dtype, &[usize])], facts: &BTreeMap<String, String>) -> Result<Self> {
         assert!(layout.is_sorted_by(|a, b| a.1.bitsize() >= b.1.bitsize()), "wider types come first");
         let (head, remaining) = header(layout, facts, NO_HASH);
-        let partial = path.with_extension("partial");
+        // The whole name with an ending more: files that differ in their endings alone do not meet in one.
+        let mut partial = path.as_os_str().to_owned();
+        partial.push(".partial");
+        let partial = PathBuf::from(partial);
         let mut hasher = blake3::Hasher::new();
         hasher.update(&head);
         let start = || -> std::io::Result<_> {
