@@ -70,32 +70,11 @@ fn settings(file: &Value) -> (Settings, Sizes) {
     (settings, sizes)
 }
 
-/// Weights whose first gradient is not above Adam's epsilon of 1e-8 but near it, so that the rounding of
-/// f32 decides how far the first step goes. There is one in `paper.json`.
-fn unsteady(file: &Value) -> Vec<(String, usize)> {
-    let updates = file["iterations"][0]["updates"].as_array().unwrap();
-    let gradients = updates.iter().flat_map(|update| update["gradients"].as_object().into_iter().flatten());
-    let list: Vec<(String, usize)> = gradients
-        .flat_map(|(name, gradient)| {
-            let values: Vec<f64> = numbers(gradient);
-            let near = values.into_iter().enumerate().filter(|(_, g)| *g != 0.0 && g.abs() < 1e-7);
-            near.map(|(element, _)| (format!("weight {name}"), element)).collect::<Vec<_>>()
-        })
-        .collect();
-    assert!(list.len() <= 1, "{list:?}");
-    list
-}
-
-/// Such a weight may be off by a step of 0.001, ten times the tolerance of the others in f32.
-const UNSTEADY_SCALE: f64 = 10.0;
-
 /// Compares numbers; all that is beyond the tolerance ends the test with the place named.
 struct Comparison<'a> {
     place: &'a str,
     tolerance: f64,
     relative: bool,
-    /// Elements of weights, see [`unsteady`].
-    unsteady: &'a [(String, usize)],
     worst: f64,
     compared: usize,
 }
@@ -118,9 +97,8 @@ impl Comparison<'_> {
         }
         // Second moments are tiny: against their own size in f64, which has the digits for it.
         let scale = if self.relative && largest > 0.0 { largest } else { largest.max(1.0) };
-        for (element, (got, want)) in got.data.iter().zip(&want.data).enumerate() {
-            let unsteady = !self.relative && self.unsteady.iter().any(|(name, n)| name == what && *n == element);
-            self.number(what, got.wide(), want.wide(), if unsteady { UNSTEADY_SCALE } else { scale });
+        for (got, want) in got.data.iter().zip(&want.data) {
+            self.number(what, got.wide(), want.wide(), scale);
         }
     }
 
@@ -186,16 +164,8 @@ pub fn follow<T: Real>(path: &Path, tolerance: f64, construct: Constructor<T>) -
     assert!(weights.keys().eq(state.weights.keys()), "{}: {:?}", path.display(), weights.keys());
     state.weights = weights;
     let batches: Vec<Batch<T>> = file["batches"].as_array().unwrap().iter().map(batch).collect();
-    let unsteady = unsteady(&file);
     let relative = size_of::<T>() == size_of::<f64>();
-    let mut compare = Comparison {
-        place: &path.display().to_string(),
-        tolerance,
-        relative,
-        unsteady: &unsteady,
-        worst: 0.0,
-        compared: 0,
-    };
+    let mut compare = Comparison { place: &path.display().to_string(), tolerance, relative, worst: 0.0, compared: 0 };
     // Without generator steps an iteration ends where the discriminator phase does.
     let only_discriminators = Settings { generator_steps: 0, ..settings.clone() };
     let mut form = construct(&only_discriminators, sizes, &state);
@@ -207,7 +177,7 @@ pub fn follow<T: Real>(path: &Path, tolerance: f64, construct: Constructor<T>) -
     let (mut worst, mut compared) = (compare.worst, compare.compared);
     for (n, (iteration, batch)) in file["iterations"].as_array().unwrap().iter().zip(&batches).enumerate() {
         let place = format!("{}, iteration {}", path.display(), n + 1);
-        let mut compare = Comparison { place: &place, tolerance, relative, unsteady: &unsteady, worst, compared };
+        let mut compare = Comparison { place: &place, tolerance, relative, worst, compared };
         let rate = 0.001 * 0.5f64.powi(i32::try_from(n / 2).unwrap());
         compare.number("rate", rate, iteration["learning_rate"].as_f64().unwrap(), 1.0);
         let recorder = record(form.as_mut(), batch, rate);
@@ -219,7 +189,7 @@ pub fn follow<T: Real>(path: &Path, tolerance: f64, construct: Constructor<T>) -
         (worst, compared) = (compare.worst, compare.compared);
     }
     let place = format!("{}, evaluation", path.display());
-    let mut compare = Comparison { place: &place, tolerance, relative, unsteady: &unsteady, worst, compared };
+    let mut compare = Comparison { place: &place, tolerance, relative, worst, compared };
     let state = form.state().unwrap();
     for (modality, h, s) in [(Modality::Image, "h_i", "s_i"), (Modality::Text, "h_t", "s_t")] {
         let encoder = Encoder::new(&settings, modality, &state.weights, &state.running);
