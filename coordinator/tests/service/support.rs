@@ -35,6 +35,7 @@ pub(crate) fn catalog() -> Catalog {
                 key: "slope".to_owned(),
                 kind: ParameterKind::Integer { min: 1, max: 9 },
                 default: ParameterValue::Integer(1),
+                candidates: Vec::new(),
                 help: "Slope.".to_owned(),
             }],
             presets: vec![Preset { name: "paper".to_owned(), values: BTreeMap::new() }],
@@ -289,7 +290,14 @@ pub(crate) fn scores_json(map: f64) -> String {
             tied_share: 0.0,
         })
         .collect();
-    let scores = Scores { scores, kind: "cpu avx2 0.1.0".to_owned(), selected_iteration: 3, facts: BTreeMap::new() };
+    let scores = Scores {
+        scores,
+        kind: "cpu avx2 0.1.0".to_owned(),
+        selected_iteration: 3,
+        facts: BTreeMap::new(),
+        tuning: None,
+        notes: Vec::new(),
+    };
     serde_json::to_string(&scores).unwrap()
 }
 

@@ -147,7 +147,14 @@ pub(crate) fn record(label: &str, state: &str, map: Option<f64>) -> v1::Record {
             precision_recall: vec![],
             tied_share: 0.0,
         };
-        Scores { scores: Task::ALL.map(of).to_vec(), kind: "cpu".to_owned(), selected_iteration: 0, facts: [].into() }
+        Scores {
+            scores: Task::ALL.map(of).to_vec(),
+            kind: "cpu".to_owned(),
+            selected_iteration: 0,
+            facts: [].into(),
+            tuning: None,
+            notes: vec![],
+        }
     };
     v1::Record {
         data_set: "emoji".to_owned(),

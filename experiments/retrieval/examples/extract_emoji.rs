@@ -102,9 +102,9 @@ fn describe(file: &FeatureFile) {
     for part in Split::ALL {
         let pairs = file.pairs(part);
         for (name, rows) in [("image", pairs.image), ("text", pairs.text)] {
-            let norm = |row: usize| rows.row(row).iter().map(|v| v * v).sum::<f32>().sqrt();
+            let norm = |row: usize| rows.row(row).to_f64().iter().map(|v| v * v).sum::<f64>().sqrt();
             let mean = (0..rows.rows()).map(|row| f64::from(norm(row))).sum::<f64>() / rows.rows() as f64;
-            let zeros: usize = (0..rows.rows()).map(|row| rows.row(row).iter().filter(|v| **v == 0.0).count()).sum();
+            let zeros: usize = rows.to_f64().iter().filter(|v| **v == 0.0).count();
             let share = zeros as f64 / (rows.rows() * rows.dims()) as f64;
             println!("{} {name}: {} rows, mean norm {mean:.2}, zeros {share:.3}", part.name(), rows.rows());
         }

@@ -80,7 +80,7 @@ fn fit(file: &str, seed: u64, iterations: i64, threads: usize) -> std::result::R
     parameters.insert("iterations".into(), ParameterValue::Integer(iterations));
     let checkpoint = PathBuf::from(format!("{file}.checkpoint-{seed}"));
     let mut meter = Meter { checkpoint, start: None, rate: 0.0, peak_kib: 0 };
-    let context = FitContext { parameters: &parameters, seed, observer: &mut meter, resume: None };
+    let context = FitContext { parameters: &parameters, seed, observer: &mut meter, resume: None, unlabelled: None };
     method.fit(features.training_data(), context)?;
     std::fs::remove_file(&meter.checkpoint)?;
     println!("{iterations} iterations at {:.2} a second, {} MiB private at most", meter.rate, meter.peak_kib >> 10);

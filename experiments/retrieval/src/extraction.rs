@@ -84,8 +84,8 @@ fn extract_with(
     }
     let path = folder.join(FILE);
     let table = FeatureTable {
-        image: &pairs.image,
-        text: &pairs.text,
+        image: pairs.image[..].into(),
+        text: pairs.text[..].into(),
         labels: &raw.labels,
         split: &raw.split,
         classes: raw.classes,
@@ -167,7 +167,7 @@ mod tests {
         let (test, raw) = (file.pairs(Split::Test), Emoji.load().unwrap());
         assert_eq!(test.rows(), 383);
         for (place, row) in raw.rows(Split::Test).into_iter().enumerate() {
-            assert_eq!(test.image.row(place)[1].to_string(), row.to_string());
+            assert_eq!(test.image.row(place).get(1).to_string(), row.to_string());
             assert_eq!(test.labels[place], raw.labels[row]);
         }
         assert_eq!(run(3, folders[1].path()).content_hash, first.content_hash);

@@ -6,7 +6,7 @@ use safetensors::Dtype;
 
 use crate::{
     error::Result,
-    features::{Pairs, Rows, Split},
+    features::{Pairs, Reals, Rows, Split},
     method::TrainingData,
     tensor_file::{TensorFile, TensorWriter},
 };
@@ -21,9 +21,9 @@ const SPLIT: &str = "split";
 #[derive(Clone, Copy, Debug)]
 pub struct FeatureTable<'a> {
     /// `n x image_dims`, row-major.
-    pub image: &'a [f32],
-    /// `n x text_dims`, row-major.
-    pub text: &'a [f32],
+    pub image: Reals<'a>,
+    /// `n x text_dims`, row-major, in the precision of the image features.
+    pub text: Reals<'a>,
     /// `n` classes in `0..classes`.
     pub labels: &'a [u32],
     /// Part of each pair.
@@ -38,7 +38,7 @@ pub struct FeatureTable<'a> {
 /// When the disk refuses.
 ///
 /// # Panics
-/// If the sizes do not fit together: a broken invariant of the caller.
+/// If the sizes or types do not fit together: a broken invariant of the caller.
 pub fn write_features(path: &Path, table: &FeatureTable<'_>, facts: &BTreeMap<String, String>) -> Result<()> {
     let rows = table.labels.len();
     assert!(
@@ -48,14 +48,24 @@ pub fn write_features(path: &Path, table: &FeatureTable<'_>, facts: &BTreeMap<St
         table.text.len()
     );
     let dims = (table.image.len() / rows, table.text.len() / rows);
-    write_rows(path, table.labels, table.split, table.classes, dims, facts, |writer| {
-        writer.write_f32(table.image)?;
-        writer.write_f32(table.text)
+    let dtype = match (table.image, table.text) {
+        (Reals::F32(_), Reals::F32(_)) => Dtype::F32,
+        (Reals::F64(_), Reals::F64(_)) => Dtype::F64,
+        _ => panic!("image and text features are of two precisions"),
+    };
+    write_rows(path, table.labels, table.split, table.classes, (dims, dtype), facts, |writer| {
+        for matrix in [table.image, table.text] {
+            match matrix {
+                Reals::F32(values) => writer.write_f32(values)?,
+                Reals::F64(values) => writer.write_f64(values)?,
+            }
+        }
+        Ok(())
     })
 }
 
-/// Writes an artifact whose two matrices (image, then text, row by row) come from `matrices`, so that they
-/// need not fit in memory.
+/// Writes an artifact whose two matrices (image, then text, row by row, both of one type) come from `matrices`,
+/// so that they need not fit in memory.
 ///
 /// # Errors
 /// When the disk refuses.
@@ -67,7 +77,7 @@ pub fn write_rows(
     labels: &[u32],
     split: &[Split],
     classes: usize,
-    (image_dims, text_dims): (usize, usize),
+    ((image_dims, text_dims), dtype): ((usize, usize), Dtype),
     facts: &BTreeMap<String, String>,
     matrices: impl FnOnce(&mut TensorWriter) -> Result<()>,
 ) -> Result<()> {
@@ -76,8 +86,8 @@ pub fn write_rows(
     let mut facts = facts.clone();
     facts.insert(CLASSES.into(), classes.to_string());
     let layout: [(&str, Dtype, &[usize]); 4] = [
-        (IMAGE, Dtype::F32, &[rows, image_dims]),
-        (TEXT, Dtype::F32, &[rows, text_dims]),
+        (IMAGE, dtype, &[rows, image_dims]),
+        (TEXT, dtype, &[rows, text_dims]),
         (LABELS, Dtype::U32, &[rows]),
         (SPLIT, Dtype::U32, &[rows]),
     ];
@@ -121,11 +131,11 @@ impl FeatureFile {
         let opened = Self { file, classes, parts };
         for (name, rows) in [(IMAGE, opened.matrix(IMAGE)?), (TEXT, opened.matrix(TEXT)?)] {
             let (dims, values) = rows;
-            if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            if let Some(at) = values.first_unusable() {
                 let (row, column) = (at / dims, at % dims);
                 return Err(opened.file.damage(format!(
                     "the {name} feature at row {row}, column {column} is {}, not a finite number",
-                    values[at]
+                    values.get(at)
                 )));
             }
         }
@@ -138,9 +148,9 @@ impl FeatureFile {
     }
 
     /// Dimensions and values of a matrix, checked against the number of labels.
-    fn matrix(&self, name: &str) -> Result<(usize, &[f32])> {
+    fn matrix(&self, name: &str) -> Result<(usize, Reals<'_>)> {
         let rows = self.parts.iter().map(|part| part.rows.len()).sum::<usize>();
-        match self.file.f32s(name)? {
+        match self.file.reals(name)? {
             (&[n, dims], values) if n == rows && dims > 0 => Ok((dims, values)),
             (shape, _) => Err(self.file.damage(format!("`{name}` has sizes {shape:?} for {rows} labels"))),
         }
@@ -163,11 +173,7 @@ impl FeatureFile {
     /// What a method may learn from.
     #[must_use]
     pub fn training_data(&self) -> TrainingData<'_> {
-        TrainingData {
-            train: self.pairs(Split::Train),
-            validation: self.pairs(Split::Validation),
-            classes: self.classes,
-        }
+        TrainingData::new(self.pairs(Split::Train), self.pairs(Split::Validation), self.classes)
     }
 
     /// Number of classes; labels are in `0..classes`.
@@ -221,7 +227,13 @@ mod tests {
     fn write(path: &Path, change: impl FnOnce(&mut (Vec<f32>, Vec<f32>, Vec<u32>, Vec<Split>))) {
         let mut data = small();
         change(&mut data);
-        let table = FeatureTable { image: &data.0, text: &data.1, labels: &data.2, split: &data.3, classes: 2 };
+        let table = FeatureTable {
+            image: data.0[..].into(),
+            text: data.1[..].into(),
+            labels: &data.2,
+            split: &data.3,
+            classes: 2,
+        };
         let facts = (0..20).map(|i| (format!("fact-{i}"), i.to_string())).collect();
         write_features(path, &table, &facts).unwrap();
     }
@@ -238,9 +250,9 @@ mod tests {
         assert_eq!(file.facts()["fact-7"], "7");
         let train = file.pairs(Split::Train);
         assert_eq!((train.rows(), train.labels), (2, &[0, 1][..]));
-        assert_eq!(train.image.row(1), [6.0, 7.0, 8.0]);
-        assert_eq!(file.pairs(Split::Validation).text.row(0), [2.0, 7.0 / 3.0]);
-        assert_eq!(file.pairs(Split::Test).image.row(0), [3.0, 4.0, 5.0]);
+        assert_eq!(train.image.row(1), Reals::F32(&[6.0, 7.0, 8.0]));
+        assert_eq!(file.pairs(Split::Validation).text.row(0), Reals::F32(&[2.0, 7.0 / 3.0]));
+        assert_eq!(file.pairs(Split::Test).image.row(0), Reals::F32(&[3.0, 4.0, 5.0]));
         assert_eq!((file.classes(), file.training_data().validation.rows()), (2, 1));
     }
 

@@ -39,10 +39,100 @@ impl Split {
     }
 }
 
-/// Rows of features of one modality: a selection of rows of a row-major f32 matrix. Copies nothing.
+/// Features in the precision they are stored in: f32 where an encoder made them, f64 where a data set came
+/// with them and closed forms are held to published figures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Reals<'a> {
+    /// Single precision.
+    F32(&'a [f32]),
+    /// Double precision.
+    F64(&'a [f64]),
+}
+
+impl<'a> From<&'a [f32]> for Reals<'a> {
+    fn from(values: &'a [f32]) -> Self {
+        Self::F32(values)
+    }
+}
+
+impl<'a> From<&'a [f64]> for Reals<'a> {
+    fn from(values: &'a [f64]) -> Self {
+        Self::F64(values)
+    }
+}
+
+impl<'a> Reals<'a> {
+    /// Number of values.
+    #[must_use]
+    pub fn len(self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::F64(values) => values.len(),
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// One value.
+    #[must_use]
+    pub fn get(self, index: usize) -> f64 {
+        match self {
+            Self::F32(values) => f64::from(values[index]),
+            Self::F64(values) => values[index],
+        }
+    }
+
+    /// Every value in double precision.
+    #[must_use]
+    pub fn to_f64(self) -> Vec<f64> {
+        match self {
+            Self::F32(values) => values.iter().map(|&value| f64::from(value)).collect(),
+            Self::F64(values) => values.to_vec(),
+        }
+    }
+
+    /// Writes the values, rounded where they are wider, to `out` of the same length.
+    #[allow(clippy::cast_possible_truncation)] // what a deep method reads is f32
+    pub fn write_f32(self, out: &mut [f32]) {
+        match self {
+            Self::F32(values) => out.copy_from_slice(values),
+            Self::F64(values) => out.iter_mut().zip(values).for_each(|(out, &value)| *out = value as f32),
+        }
+    }
+
+    /// Writes the values to `out` of the same length.
+    pub fn write_f64(self, out: &mut [f64]) {
+        match self {
+            Self::F32(values) => out.iter_mut().zip(values).for_each(|(out, &value)| *out = f64::from(value)),
+            Self::F64(values) => out.copy_from_slice(values),
+        }
+    }
+
+    /// Place of the first value that is not finite.
+    #[must_use]
+    pub fn first_unusable(self) -> Option<usize> {
+        match self {
+            Self::F32(values) => values.iter().position(|value| !value.is_finite()),
+            Self::F64(values) => values.iter().position(|value| !value.is_finite()),
+        }
+    }
+
+    fn range(self, range: std::ops::Range<usize>) -> Self {
+        match self {
+            Self::F32(values) => Self::F32(&values[range]),
+            Self::F64(values) => Self::F64(&values[range]),
+        }
+    }
+}
+
+/// Rows of features of one modality: a selection of rows of a row-major matrix. Copies nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
-    matrix: &'a [f32],
+    matrix: Reals<'a>,
     dims: usize,
     selection: &'a [u32],
 }
@@ -53,7 +143,8 @@ impl<'a> Rows<'a> {
     /// # Panics
     /// If a selected row lies outside the matrix: a broken invariant of the loader.
     #[must_use]
-    pub fn new(matrix: &'a [f32], dims: usize, selection: &'a [u32]) -> Self {
+    pub fn new(matrix: impl Into<Reals<'a>>, dims: usize, selection: &'a [u32]) -> Self {
+        let matrix = matrix.into();
         assert!(
             dims > 0 && matrix.len().is_multiple_of(dims),
             "{} values are no matrix of {dims} columns",
@@ -78,9 +169,35 @@ impl<'a> Rows<'a> {
 
     /// One row.
     #[must_use]
-    pub fn row(&self, index: usize) -> &'a [f32] {
+    pub fn row(&self, index: usize) -> Reals<'a> {
         let start = self.selection[index] as usize * self.dims;
-        &self.matrix[start..start + self.dims]
+        self.matrix.range(start..start + self.dims)
+    }
+
+    /// All rows in double precision, row-major.
+    #[must_use]
+    pub fn to_f64(&self) -> Vec<f64> {
+        let mut out = vec![0.0; self.rows() * self.dims];
+        out.chunks_exact_mut(self.dims).enumerate().for_each(|(index, out)| self.row(index).write_f64(out));
+        out
+    }
+
+    /// Which rows of the matrix these are.
+    #[must_use]
+    pub fn selection(&self) -> &'a [u32] {
+        self.selection
+    }
+
+    /// Other rows of the same matrix.
+    ///
+    /// # Panics
+    /// As [`Rows::new`].
+    #[must_use]
+    pub fn with_selection<'b>(&self, selection: &'b [u32]) -> Rows<'b>
+    where
+        'a: 'b,
+    {
+        Rows::new(self.matrix, self.dims, selection)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Everything that touches a tensor: data sets, encoders, features, methods, and the one protocol that
 //! scores them all. No network, no processes, no database.
 
+mod carving;
 pub mod catalog;
 pub mod checkpoint;
 pub mod datasets;
@@ -21,3 +22,4 @@ pub mod protocol;
 pub mod registry;
 pub mod step;
 pub mod tensor_file;
+pub mod tuning;

@@ -1,12 +1,18 @@
 //! The contract of a method: given the features of a training split it is fitted, and a fitted method
 //! maps images and texts into one common space. Scoring is nobody's business but the protocol's.
 
+use std::collections::BTreeMap;
+
 use experiment_spec::{
     catalog::{MethodEntry, Parameters},
-    scores::Scores,
+    scores::{Scores, Tuning},
 };
 
-use crate::{checkpoint::Checkpoint, error::Result, features::Pairs};
+use crate::{
+    checkpoint::Checkpoint,
+    error::Result,
+    features::{Pairs, Rows},
+};
 
 /// What a method may learn from: training pairs, and validation pairs to choose with. No test pair
 /// ever reaches a method.
@@ -14,10 +20,27 @@ use crate::{checkpoint::Checkpoint, error::Result, features::Pairs};
 pub struct TrainingData<'a> {
     /// Training pairs.
     pub train: Pairs<'a>,
-    /// Validation pairs; `rows()` is 0 when the split has none.
+    /// Validation pairs; `rows()` is 0 when the split has none and nothing is chosen.
     pub validation: Pairs<'a>,
+    /// What may be learnt from once everything is chosen: the training pairs, with those that the protocol
+    /// carved off for validation where the split has none of its own.
+    pub all: Pairs<'a>,
     /// Number of classes; labels are in `0..classes`.
     pub classes: usize,
+}
+
+impl<'a> TrainingData<'a> {
+    /// Training pairs, and validation pairs that are no part of them.
+    #[must_use]
+    pub fn new(train: Pairs<'a>, validation: Pairs<'a>, classes: usize) -> Self {
+        Self { train, validation, all: train, classes }
+    }
+
+    /// Whether the validation pairs were carved off the training pairs.
+    #[must_use]
+    pub fn is_carved(&self) -> bool {
+        self.all.rows() > self.train.rows()
+    }
 }
 
 /// Everything `fit` is given besides the data.
@@ -30,6 +53,17 @@ pub struct FitContext<'a> {
     pub observer: &'a mut dyn Observer,
     /// Where to go on from, when an earlier attempt left a checkpoint.
     pub resume: Option<Checkpoint>,
+    /// Features of the test pairs without their labels: only for a method that says it is transductive.
+    pub unlabelled: Option<Unlabelled<'a>>,
+}
+
+/// Image and text features without labels.
+#[derive(Clone, Copy, Debug)]
+pub struct Unlabelled<'a> {
+    /// Image features.
+    pub image: Rows<'a>,
+    /// Text features.
+    pub text: Rows<'a>,
 }
 
 impl std::fmt::Debug for FitContext<'_> {
@@ -82,6 +116,16 @@ pub trait Method: Sync {
     /// Key, label, parameters, departures.
     fn entry(&self) -> MethodEntry;
 
+    /// Whether a fit with these parameters chooses anything on validation pairs. Only then does the protocol
+    /// carve some off where the split has none.
+    fn chooses(&self, parameters: &Parameters) -> bool;
+
+    /// Whether a fit with these parameters learns from the features of the test pairs, without their labels
+    /// (as the released code of JRL does). It is said under the table.
+    fn transductive(&self, _parameters: &Parameters) -> bool {
+        false
+    }
+
     /// Fits on the training pairs.
     ///
     /// # Errors
@@ -115,16 +159,31 @@ pub trait Fitted {
     ///
     /// # Errors
     /// When an operation fails; never silently NaN.
-    fn embed_image(&self, rows: crate::features::Rows<'_>) -> Result<Embedding>;
+    fn embed_image(&self, rows: Rows<'_>) -> Result<Embedding>;
     /// Embeds rows of text features, in the same space.
     ///
     /// # Errors
     /// As [`Fitted::embed_image`].
-    fn embed_text(&self, rows: crate::features::Rows<'_>) -> Result<Embedding>;
+    fn embed_text(&self, rows: Rows<'_>) -> Result<Embedding>;
     /// Tensors of the model by name, to be kept as `model.safetensors`.
     fn tensors(&self) -> Vec<crate::checkpoint::NamedTensor>;
     /// Iteration whose weights are used (0 for closed forms).
     fn selected_iteration(&self) -> u64;
+    /// What was tried and chosen, and what a reader of the scores has to know.
+    fn record(&self) -> FitRecord {
+        FitRecord::default()
+    }
+}
+
+/// What a fit leaves in the run's record beside its scores.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FitRecord {
+    /// Every candidate that was tried on validation, and the choice; none when nothing was chosen.
+    pub tuning: Option<Tuning>,
+    /// Sentences: a rank that was too low, a fit that did not converge, pairs that were not learnt from.
+    pub notes: Vec<String>,
+    /// Numbers worth keeping (canonical correlations, objective, updates), by name.
+    pub facts: BTreeMap<String, f64>,
 }
 
 /// Scores with what else a run leaves: its embeddings of the test split and its model.

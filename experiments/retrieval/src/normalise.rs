@@ -1,6 +1,6 @@
 //! Normalisation of features before a deep method reads them (spec E.4), fitted on training rows only.
 
-use crate::features::Rows;
+use crate::features::{Reals, Rows};
 
 /// Which normalisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,16 +40,19 @@ impl Normaliser {
             FeatureNorm::Zscore => {
                 let count = rows.rows().max(1) as f64;
                 let mut mean = vec![0.0; rows.dims()];
+                let mut wide = vec![0.0; rows.dims()];
                 for row in 0..rows.rows() {
-                    mean.iter_mut().zip(rows.row(row)).for_each(|(sum, &value)| *sum += f64::from(value));
+                    rows.row(row).write_f64(&mut wide);
+                    mean.iter_mut().zip(&wide).for_each(|(sum, value)| *sum += value);
                 }
                 for sum in &mut mean {
                     *sum /= count;
                 }
                 let mut deviation = vec![0.0; rows.dims()];
                 for row in 0..rows.rows() {
-                    for ((sum, &value), mean) in deviation.iter_mut().zip(rows.row(row)).zip(&mean) {
-                        *sum += (f64::from(value) - mean).powi(2);
+                    rows.row(row).write_f64(&mut wide);
+                    for ((sum, value), mean) in deviation.iter_mut().zip(&wide).zip(&mean) {
+                        *sum += (value - mean).powi(2);
                     }
                 }
                 for sum in &mut deviation {
@@ -62,19 +65,27 @@ impl Normaliser {
     }
 
     /// Writes the normalised `row` to `out`; both are as wide as the rows it was fitted on.
-    #[allow(clippy::cast_possible_truncation)] // features are f32
-    pub fn apply(&self, row: &[f32], out: &mut [f32]) {
+    pub fn apply<'a>(&self, row: impl Into<Reals<'a>>, out: &mut [f32]) {
+        match (row.into(), self) {
+            (row, Self::Raw) => row.write_f32(out),
+            (Reals::F32(row), _) => self.scale(row.iter().map(|&value| f64::from(value)), out),
+            (Reals::F64(row), _) => self.scale(row.iter().copied(), out),
+        }
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // what a deep method reads is f32
+    fn scale(&self, row: impl Iterator<Item = f64> + Clone, out: &mut [f32]) {
         match self {
-            Self::Raw => out.copy_from_slice(row),
+            Self::Raw => out.iter_mut().zip(row).for_each(|(out, value)| *out = value as f32),
             Self::Zscore { mean, deviation } => {
-                for (j, (out, &value)) in out.iter_mut().zip(row).enumerate() {
-                    *out = ((f64::from(value) - mean[j]) / deviation[j]) as f32;
+                for (j, (out, value)) in out.iter_mut().zip(row).enumerate() {
+                    *out = ((value - mean[j]) / deviation[j]) as f32;
                 }
             }
             Self::L2 => {
-                let length = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+                let length = row.clone().map(|value| value.powi(2)).sum::<f64>().sqrt();
                 let divisor = if length > 0.0 { length } else { 1.0 };
-                out.iter_mut().zip(row).for_each(|(out, &value)| *out = (f64::from(value) / divisor) as f32);
+                out.iter_mut().zip(row).for_each(|(out, value)| *out = (value / divisor) as f32);
             }
         }
     }
@@ -87,7 +98,7 @@ mod tests {
     #[test]
     fn each_normalisation_by_hand() {
         let matrix = [3.0f32, 7.0, 4.0, 1.0, 7.0, 8.0, 2.0, 7.0, 0.0, 90.0, 90.0, 90.0];
-        let rows = Rows::new(&matrix, 3, &[0, 1, 2]);
+        let rows = Rows::new(&matrix[..], 3, &[0, 1, 2]);
         let of = |norm, row: &[f32]| {
             let mut out = [0.0f32; 3];
             Normaliser::fit(norm, rows).apply(row, &mut out);

@@ -56,7 +56,14 @@ mod tests {
             |name: &str, value| NamedTensor { name: name.into(), shape: vec![1], values: Values::U32(vec![value]) };
         let values = vec![1.5, -2.0, 0.25, f64::MIN_POSITIVE];
         let outcome = Outcome {
-            scores: Scores { scores: vec![], kind: "cpu/avx2/1".into(), selected_iteration: 7, facts: BTreeMap::new() },
+            scores: Scores {
+                scores: vec![],
+                kind: "cpu/avx2/1".into(),
+                selected_iteration: 7,
+                facts: BTreeMap::new(),
+                tuning: None,
+                notes: vec![],
+            },
             image: Embedding { rows: 2, dims: 2, values: EmbeddingValues::F64(values.clone()) },
             text: Embedding { rows: 2, dims: 2, values: EmbeddingValues::F32(vec![0.0, 1.0, 2.0, 3.0]) },
             model: vec![tensor("b", 1), tensor("a", 2)],

@@ -3,9 +3,56 @@
 
 use std::fmt::Display;
 
-use experiment_spec::catalog::{MethodEntry, Parameter, ParameterKind, ParameterValue, Parameters};
+use experiment_spec::catalog::{AUTO, MethodEntry, Parameter, ParameterKind, ParameterValue, Parameters};
 
 use crate::error::{Error, Result};
+
+fn parameter(key: &str, kind: ParameterKind, default: ParameterValue, help: &str) -> Parameter {
+    Parameter { key: key.into(), kind, default, candidates: Vec::new(), help: help.into() }
+}
+
+/// A choice among the names of a table; the first is the default.
+#[must_use]
+pub fn choice<T>(key: &str, table: &[(&str, T)], help: &str) -> Parameter {
+    let names: Vec<String> = table.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let default = ParameterValue::Text(names[0].clone());
+    parameter(key, ParameterKind::Choice(names), default, help)
+}
+
+/// A switch.
+#[must_use]
+pub fn flag(key: &str, default: bool, help: &str) -> Parameter {
+    parameter(key, ParameterKind::Bool, ParameterValue::Bool(default), help)
+}
+
+/// A whole number in a range.
+#[must_use]
+pub fn count(key: &str, (min, max): (i64, i64), default: i64, help: &str) -> Parameter {
+    parameter(key, ParameterKind::Integer { min, max }, ParameterValue::Integer(default), help)
+}
+
+/// A real number in a range.
+#[must_use]
+pub fn float(key: &str, (min, max): (f64, f64), default: f64, help: &str) -> Parameter {
+    parameter(key, ParameterKind::Float { min, max }, ParameterValue::Float(default), help)
+}
+
+/// The same parameter, left to the run unless a value is given: these candidates are tried on validation.
+#[must_use]
+pub fn tuned(parameter: Parameter, candidates: impl IntoIterator<Item = ParameterValue>) -> Parameter {
+    let default = ParameterValue::Text(AUTO.into());
+    Parameter { default, candidates: candidates.into_iter().collect(), ..parameter }
+}
+
+/// Whole numbers as candidates.
+pub fn integers<const N: usize>(values: [i64; N]) -> impl Iterator<Item = ParameterValue> {
+    values.into_iter().map(ParameterValue::Integer)
+}
+
+/// Real numbers as candidates.
+pub fn floats<const N: usize>(values: [f64; N]) -> impl Iterator<Item = ParameterValue> {
+    values.into_iter().map(ParameterValue::Float)
+}
 
 /// Parameters of one run, checked against the method's entry. A missing one has its default.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +81,33 @@ impl<'a> Reader<'a> {
     fn value(&self, key: &str) -> &'a ParameterValue {
         let parameter = self.entry.parameter(key).unwrap_or_else(|| panic!("the entry lists no parameter {key}"));
         self.parameters.get(key).unwrap_or(&parameter.default)
+    }
+
+    /// Whether the method has a parameter of that key.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.entry.parameter(key).is_some()
+    }
+
+    /// Every parameter with its value, defaults included.
+    #[must_use]
+    pub fn all(&self) -> Parameters {
+        self.entry.parameters.iter().map(|it| (it.key.clone(), self.value(&it.key).clone())).collect()
+    }
+
+    /// Whether the value is left to the run.
+    ///
+    /// # Panics
+    /// If the entry lists no such parameter: a broken invariant of the method.
+    #[must_use]
+    pub fn is_auto(&self, key: &str) -> bool {
+        self.value(key).is_auto()
+    }
+
+    /// Parameters that are left to the run, in the order of the entry.
+    pub fn left_to_the_run(&self) -> impl Iterator<Item = &'a Parameter> {
+        let entry = self.entry;
+        entry.parameters.iter().filter(|parameter| self.is_auto(&parameter.key))
     }
 
     /// A `true` or `false`.
@@ -99,6 +173,7 @@ fn check(parameter: &Parameter, value: &ParameterValue) -> Result<()> {
     let key = &parameter.key;
     let wrong = |expected: &dyn Display| Err(Error::User(format!("`{key}` is {value}; expected {expected}")));
     match (&parameter.kind, value) {
+        _ if value.is_auto() && !parameter.candidates.is_empty() => Ok(()),
         (ParameterKind::Bool, ParameterValue::Bool(_)) => Ok(()),
         (ParameterKind::Bool, _) => wrong(&"true or false"),
         (ParameterKind::Integer { min, max }, ParameterValue::Integer(n)) if (min..=max).contains(&n) => Ok(()),
@@ -119,7 +194,6 @@ mod tests {
     use super::*;
 
     fn entry() -> MethodEntry {
-        let parameter = |key: &str, kind, default| Parameter { key: key.into(), kind, default, help: String::new() };
         MethodEntry {
             key: "toy".into(),
             label: "Toy".into(),
@@ -127,14 +201,11 @@ mod tests {
             objective: String::new(),
             reference: String::new(),
             parameters: vec![
-                parameter("steps", ParameterKind::Integer { min: 1, max: 9 }, ParameterValue::Integer(5)),
-                parameter("rate", ParameterKind::Float { min: 0.0, max: 1.0 }, ParameterValue::Float(0.5)),
-                parameter("tied", ParameterKind::Bool, ParameterValue::Bool(true)),
-                parameter(
-                    "norm",
-                    ParameterKind::Choice(vec!["l1".into(), "l2".into()]),
-                    ParameterValue::Text("l2".into()),
-                ),
+                count("steps", (1, 9), 5, ""),
+                float("rate", (0.0, 1.0), 0.5, ""),
+                flag("tied", true, ""),
+                choice("norm", &[("l1", ()), ("l2", ())], ""),
+                tuned(count("dims", (1, 300), 10, ""), integers([10, 20])),
             ],
             presets: vec![],
             departures: vec![],
@@ -152,17 +223,23 @@ mod tests {
         assert_eq!((reader.count("steps"), reader.size("steps"), reader.flag("tied")), (5, 5, true));
         assert!((reader.float("rate") - 1.0).abs() < 1e-15);
         assert_eq!(reader.choice("norm", &[("l2", 2), ("l1", 1)]), 1);
+        let left = |reader: Reader<'_>| reader.left_to_the_run().map(|p| p.key.clone()).collect::<Vec<_>>();
+        assert_eq!((left(reader), reader.is_auto("steps")), (vec!["dims".to_owned()], false));
+        let fixed = Parameters::from([("dims".into(), ParameterValue::Integer(7))]);
+        let reader = Reader::new(&entry, &fixed).unwrap();
+        assert_eq!((left(reader).len(), reader.size("dims")), (0, 7));
     }
 
     #[test]
     fn mistakes_name_the_key_and_what_was_expected() {
         for (key, value, wanted) in [
-            ("step", ParameterValue::Integer(1), "toy has no parameter `step`; it has steps, rate, tied, norm"),
+            ("step", ParameterValue::Integer(1), "toy has no parameter `step`; it has steps, rate, tied, norm, dims"),
             ("steps", ParameterValue::Integer(10), "`steps` is 10; expected a whole number from 1 to 9"),
             ("steps", ParameterValue::Float(2.0), "`steps` is 2; expected a whole number from 1 to 9"),
             ("rate", ParameterValue::Float(f64::NAN), "`rate` is NaN; expected a number from 0 to 1"),
             ("rate", ParameterValue::Integer(2), "`rate` is 2; expected a number from 0 to 1"),
             ("tied", ParameterValue::Text("yes".into()), "`tied` is yes; expected true or false"),
+            ("steps", ParameterValue::Text("auto".into()), "`steps` is auto; expected a whole number from 1 to 9"),
             ("norm", ParameterValue::Text("l3".into()), "`norm` is l3; expected one of l1, l2"),
         ] {
             let error = Reader::new(&entry(), &Parameters::from([(key.into(), value)])).unwrap_err();

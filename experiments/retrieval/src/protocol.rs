@@ -1,7 +1,7 @@
 //! The one path by which every method is trained and scored: it fits on the training split, chooses by
 //! the validation split, and embeds the test split once, at the end. No method ever sees a test pair.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::time::Instant;
 
 use experiment_spec::{
     run::RunSpec,
@@ -9,10 +9,13 @@ use experiment_spec::{
 };
 
 use crate::{
+    carving::Carving,
     checkpoint::Checkpoint,
     error::{Error, Result},
     features::{Pairs, Rows},
-    method::{Embedding, EmbeddingValues, FitContext, Fitted, Method, Observer, Outcome, TrainingData},
+    method::{
+        Embedding, EmbeddingValues, FitContext, FitRecord, Fitted, Method, Observer, Outcome, TrainingData, Unlabelled,
+    },
     metrics::{cosine::find_unusable, map::evaluate},
 };
 
@@ -49,27 +52,45 @@ pub fn run(
 ) -> Result<Outcome> {
     check_specification(method, spec)?;
     check_splits(splits)?;
-    let mut facts = BTreeMap::new();
+    let carving = (method.chooses(&spec.parameters) && splits.training.validation.rows() == 0)
+        .then(|| Carving::of(&splits.training));
+    let training = carving.as_ref().map_or(splits.training, |carving| carving.apply(&splits.training));
     let mut clock = Clock(Instant::now());
-    let context = FitContext { parameters: &spec.parameters, seed: spec.seed, observer, resume };
-    let fitted = method.fit(splits.training, context)?;
+    let unlabelled = method
+        .transductive(&spec.parameters)
+        .then_some(Unlabelled { image: splits.test.image, text: splits.test.text });
+    let context = FitContext { parameters: &spec.parameters, seed: spec.seed, observer, resume, unlabelled };
+    let fitted = method.fit(training, context)?;
+    let FitRecord { tuning, mut notes, mut facts } = fitted.record();
+    if unlabelled.is_some() {
+        notes.push("transductive: features of the test pairs, without their labels, were learnt from".into());
+    }
     facts.insert("fit-seconds".into(), clock.lap());
+    facts.extend(peak_memory_bytes().map(|bytes| ("fit-peak-memory-bytes".into(), bytes)));
     let (image, text) = embed(fitted.as_ref(), &splits.test)?;
     facts.insert("embed-seconds".into(), clock.lap());
     let scores = evaluate(&image, &text, splits.test.labels, splits.training.classes)?;
     check_ties(&scores)?;
     facts.insert("score-seconds".into(), clock.lap());
     for (name, number) in [
-        ("train-pairs", splits.training.train.rows()),
-        ("validation-pairs", splits.training.validation.rows()),
+        ("train-pairs", training.train.rows()),
+        ("validation-pairs", training.validation.rows()),
         ("test-pairs", splits.test.rows()),
         ("embedding-dims", image.dims),
     ] {
         #[allow(clippy::cast_precision_loss)] // counts of things in memory, far below 2^53
         facts.insert(name.into(), number as f64);
     }
-    let scores = Scores { scores, kind, selected_iteration: fitted.selected_iteration(), facts };
+    let scores = Scores { scores, kind, selected_iteration: fitted.selected_iteration(), facts, tuning, notes };
     Ok(Outcome { scores, image, text, model: fitted.tensors() })
+}
+
+/// Most memory this process has held at a time, features that it maps included; unknown where the system does not say.
+fn peak_memory_bytes() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024.0)
 }
 
 /// Seconds since the lap before.
@@ -104,7 +125,7 @@ fn check_specification(method: &dyn Method, spec: &RunSpec) -> Result<()> {
 }
 
 fn check_splits(splits: &Splits<'_>) -> Result<()> {
-    let TrainingData { train, validation, classes } = splits.training;
+    let TrainingData { train, validation, classes, .. } = splits.training;
     for (name, pairs) in [("training", train), ("test", splits.test)] {
         if pairs.rows() == 0 {
             return Err(Error::Data(format!("the {name} split has no pairs")));

@@ -42,7 +42,14 @@ pub fn compute(
     match step {
         StepSpec::Extraction(spec) => {
             let outcome = extract(spec, folder, observer, resume)?;
-            let scores = Scores { scores: Vec::new(), kind, selected_iteration: 0, facts: outcome.facts };
+            let scores = Scores {
+                scores: Vec::new(),
+                kind,
+                selected_iteration: 0,
+                facts: outcome.facts,
+                tuning: None,
+                notes: Vec::new(),
+            };
             Ok(Computed { scores, artifacts: vec![extraction::FILE.to_owned()] })
         }
         StepSpec::Run(spec) => run(spec, features, folder, kind, observer, resume),

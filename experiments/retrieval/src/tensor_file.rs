@@ -16,7 +16,10 @@ use std::{
 use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    features::Reals,
+};
 
 #[cfg(target_endian = "big")]
 compile_error!("tensor files hold little-endian values and are mapped into memory as they are");
@@ -142,6 +145,14 @@ impl TensorWriter {
         self.write(bytemuck::cast_slice(values))
     }
 
+    /// The next values of an f64 tensor.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn write_f64(&mut self, values: &[f64]) -> Result<()> {
+        self.write(bytemuck::cast_slice(values))
+    }
+
     /// The next values of a u32 tensor.
     ///
     /// # Errors
@@ -262,12 +273,15 @@ impl TensorFile {
         experiment_spec::ids::ContentHash::of(&self.map)
     }
 
-    /// Sizes and values of an f32 tensor.
+    /// Sizes and values of an f32 or f64 tensor.
     ///
     /// # Errors
     /// When there is no such tensor.
-    pub fn f32s(&self, name: &str) -> Result<(&[usize], &[f32])> {
-        self.values(name, Dtype::F32)
+    pub fn reals(&self, name: &str) -> Result<(&[usize], Reals<'_>)> {
+        match self.tensors.get(name) {
+            Some((Dtype::F64, ..)) => self.values(name, Dtype::F64).map(|(shape, values)| (shape, Reals::F64(values))),
+            _ => self.values(name, Dtype::F32).map(|(shape, values)| (shape, Reals::F32(values))),
+        }
     }
 
     /// Sizes and values of a u32 tensor.

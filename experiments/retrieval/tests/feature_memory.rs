@@ -19,7 +19,7 @@ fn opening_and_reading_features_copies_no_matrix() {
     Synthetic { dims: (1000, 24), pairs: [12_000, 1000, 1000], ..Synthetic::default() }.write_random(&path).unwrap();
     let file = FeatureFile::open(&path).unwrap();
     let train = file.pairs(Split::Train);
-    let sum: f64 = (0..train.rows()).flat_map(|row| train.image.row(row)).map(|v| f64::from(*v)).sum();
+    let sum: f64 = (0..train.rows()).flat_map(|row| train.image.row(row).to_f64()).sum();
     assert!((sum / 12e6 - 0.125).abs() < 1e-3, "{sum}");
     let grown = private_kib().saturating_sub(before);
     assert!(grown < 8 << 10, "{grown} KiB for a file of {} KiB", std::fs::metadata(&path).unwrap().len() >> 10);

@@ -64,14 +64,14 @@ fn fit(
     resume: Option<Checkpoint>,
 ) -> Result<Box<dyn Fitted>> {
     let method = registry::find("cm-gans").expect("CM-GANs is in the registry");
-    method.fit(data, FitContext { parameters, seed, observer, resume })
+    method.fit(data, FitContext { parameters, seed, observer, resume, unlabelled: None })
 }
 
 /// Test bi-modal average on the setting of spec G.3.
 fn synthetic_map(said: &[(&str, ParameterValue)]) -> f64 {
     let set = |split, per_class| Synthetic::new(10, per_class, (64, 32), (1.5, 1.05), split);
     let (train, held_out) = (set("train", 100), set("test", 30));
-    let data = TrainingData { train: train.pairs(), validation: held_out.pairs(), classes: 10 };
+    let data = TrainingData::new(train.pairs(), held_out.pairs(), 10);
     let mut said = said.to_vec();
     said.extend([("hidden", whole(128)), ("inter-hidden", whole(128)), ("lr-decay-every", whole(0))]);
     let model = fit(data, &parameters(&said), 1, &mut Everything::default(), None).unwrap();
@@ -124,7 +124,7 @@ fn tiny_parameters(selection: &str) -> Parameters {
 #[test]
 fn a_fit_resumed_at_any_iteration_ends_in_the_same_bits() {
     let (train, validation) = (tiny("train"), tiny("validation"));
-    let data = TrainingData { train: train.pairs(), validation: validation.pairs(), classes: 3 };
+    let data = TrainingData::new(train.pairs(), validation.pairs(), 3);
     for selection in ["last", "best-on-validation"] {
         let parameters = tiny_parameters(selection);
         let mut whole = Everything { keep: true, ..Everything::default() };
@@ -146,7 +146,7 @@ fn a_fit_resumed_at_any_iteration_ends_in_the_same_bits() {
 #[test]
 fn validation_chooses_the_best_of_what_it_saw() {
     let (train, validation) = (tiny("train"), tiny("validation"));
-    let data = TrainingData { train: train.pairs(), validation: validation.pairs(), classes: 3 };
+    let data = TrainingData::new(train.pairs(), validation.pairs(), 3);
     let mut seen = Everything::default();
     let model = fit(data, &tiny_parameters("best-on-validation"), 4, &mut seen, None).unwrap();
     let looks: Vec<(u64, f64)> = seen
@@ -170,7 +170,7 @@ fn validation_chooses_the_best_of_what_it_saw() {
 #[test]
 fn the_seed_decides_everything_and_metrics_are_complete() {
     let train = tiny("train");
-    let data = TrainingData { train: train.pairs(), validation: train.pairs(), classes: 3 };
+    let data = TrainingData::new(train.pairs(), train.pairs(), 3);
     let run = |seed| {
         let mut seen = Everything::default();
         let model = fit(data, &tiny_parameters("last"), seed, &mut seen, None).unwrap();
@@ -202,14 +202,14 @@ fn bad_data_and_a_stop_are_said_clearly() {
     let (image, texts) = ([1.0f32; 18], [1.0f32; 14]);
     let rows = |selection| {
         retrieval::features::Pairs::new(
-            retrieval::features::Rows::new(&image, 9, selection),
-            retrieval::features::Rows::new(&texts, 7, selection),
+            retrieval::features::Rows::new(&image[..], 9, selection),
+            retrieval::features::Rows::new(&texts[..], 7, selection),
             &[1, 1][..selection.len()],
         )
     };
     let none = rows(&[]);
     let with = |train, validation, said: &Parameters, observer: &mut Everything| {
-        let data = TrainingData { train, validation, classes: 3 };
+        let data = TrainingData::new(train, validation, 3);
         match fit(data, said, 1, observer, None) {
             Ok(_) => panic!("the fit should have failed"),
             Err(error) => error,
@@ -223,7 +223,7 @@ fn bad_data_and_a_stop_are_said_clearly() {
     let absurd = parameters(&[("hidden", whole(16_384)), ("batch-size", whole(4096))]);
     assert!(with(train.pairs(), none, &absurd, silent).to_string().contains("GiB"));
 
-    let unknown_class = TrainingData { train: train.pairs(), validation: none, classes: 2 };
+    let unknown_class = TrainingData::new(train.pairs(), none, 2);
     let refused = fit(unknown_class, &tiny_parameters("last"), 1, silent, None).err().unwrap();
     assert_eq!(refused.to_string(), "a training pair has label 2, but there are 2 classes");
 
@@ -234,7 +234,7 @@ fn bad_data_and_a_stop_are_said_clearly() {
 
     let mut shorter = tiny_parameters("last");
     shorter.insert("iterations".into(), whole(5));
-    let data = TrainingData { train: train.pairs(), validation: none, classes: 3 };
+    let data = TrainingData::new(train.pairs(), none, 3);
     let beyond = fit(data, &shorter, 1, silent, stopping.checkpoints.pop()).err().unwrap();
     assert_eq!(beyond.to_string(), "the checkpoint is of iteration 6, beyond the last one, 5");
 
@@ -244,8 +244,8 @@ fn bad_data_and_a_stop_are_said_clearly() {
     explosive.insert("feat-norm".into(), text("raw"));
     let huge: Vec<f32> = (0..18).map(|n| if n % 2 == 0 { 1e30 } else { -1e30 }).collect();
     let pairs = retrieval::features::Pairs::new(
-        retrieval::features::Rows::new(&huge, 9, &[0, 1]),
-        retrieval::features::Rows::new(&texts, 7, &[0, 1]),
+        retrieval::features::Rows::new(&huge[..], 9, &[0, 1]),
+        retrieval::features::Rows::new(&texts[..], 7, &[0, 1]),
         &[0, 1],
     );
     let broken = with(pairs, none, &explosive, silent);

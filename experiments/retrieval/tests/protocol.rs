@@ -58,18 +58,22 @@ impl Method for Toy {
         }
     }
 
+    fn chooses(&self, parameters: &Parameters) -> bool {
+        parameters.contains_key("chooses")
+    }
+
     fn fit(&self, data: TrainingData<'_>, context: FitContext<'_>) -> Result<Box<dyn Fitted>> {
         assert_eq!(context.parameters["scale"], ParameterValue::Float(2.0));
         if self.fault == Fault::Stopped {
             context.observer.iteration(1, 1, 0.0, &[])?;
         }
         let given = [data.train, data.validation];
-        let sum: f32 = given.iter().flat_map(|pairs| (0..pairs.rows()).flat_map(|i| pairs.image.row(i))).sum();
+        let sum: f64 = given.iter().flat_map(|pairs| pairs.image.to_f64()).sum();
         let labels: u32 = given.iter().flat_map(|pairs| pairs.labels).sum();
         let mut stream = Stream::new(context.seed, "toy", context.resume.map_or(0, |from| from.iteration));
         #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
         let mut weights = |dims: usize| {
-            (0..dims * COMMON).map(|_| stream.normal() as f32 * (sum + labels as f32)).collect::<Vec<_>>()
+            (0..dims * COMMON).map(|_| (stream.normal() * (sum + f64::from(labels))) as f32).collect::<Vec<_>>()
         };
         Ok(Box::new(FittedToy { weights: [weights(DIMS[0]), weights(DIMS[1])], fault: self.fault }))
     }
@@ -77,11 +81,12 @@ impl Method for Toy {
 
 impl FittedToy {
     fn embed(&self, side: usize, rows: Rows<'_>) -> Embedding {
-        let of_row = |row: &[f32]| -> Vec<f32> {
-            let column = |c| row.iter().enumerate().map(|(k, value)| value * self.weights[side][k * COMMON + c]).sum();
+        let of_row = |row: Vec<f64>| -> Vec<f32> {
+            let column =
+                |c| row.iter().enumerate().map(|(k, value)| *value as f32 * self.weights[side][k * COMMON + c]).sum();
             (0..COMMON).map(column).collect()
         };
-        let mut values: Vec<f32> = (0..rows.rows()).flat_map(|i| of_row(rows.row(i))).collect();
+        let mut values: Vec<f32> = (0..rows.rows()).flat_map(|i| of_row(rows.row(i).to_f64())).collect();
         let mut count = rows.rows();
         match self.fault {
             Fault::NotANumber if side == 1 => values[2 * COMMON + 1] = f32::NAN,
@@ -141,12 +146,12 @@ impl Features {
     }
 
     fn pairs(&self, from: usize, to: usize) -> Pairs<'_> {
-        let rows = |side: usize| Rows::new(&self.matrices[side], DIMS[side], &self.rows[from..to]);
+        let rows = |side: usize| Rows::new(&self.matrices[side][..], DIMS[side], &self.rows[from..to]);
         Pairs::new(rows(0), rows(1), &self.labels[from..to])
     }
 
     fn splits(&self) -> Splits<'_> {
-        let training = TrainingData { train: self.pairs(0, 20), validation: self.pairs(20, 28), classes: 5 };
+        let training = TrainingData::new(self.pairs(0, 20), self.pairs(20, 28), 5);
         Splits { training, test: self.pairs(28, 40) }
     }
 }

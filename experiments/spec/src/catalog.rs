@@ -5,6 +5,9 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
+/// Value of a parameter that is left to the run: it tries the parameter's candidates on validation.
+pub const AUTO: &str = "auto";
+
 /// Value of one parameter, in its canonical JSON form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -29,6 +32,14 @@ impl fmt::Display for ParameterValue {
             Self::Float(value) => value.fmt(f),
             Self::Text(value) => value.fmt(f),
         }
+    }
+}
+
+impl ParameterValue {
+    /// Whether the value is left to the run.
+    #[must_use]
+    pub fn is_auto(&self) -> bool {
+        matches!(self, Self::Text(text) if text == AUTO)
     }
 }
 
@@ -58,6 +69,9 @@ pub struct Parameter {
     pub kind: ParameterKind,
     /// Value when nothing is said.
     pub default: ParameterValue,
+    /// Values that are tried on validation when the value is [`AUTO`]; where there are none it must be fixed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<ParameterValue>,
     /// What it does, in one sentence, with its source in the paper or spec.
     pub help: String,
 }

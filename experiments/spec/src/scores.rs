@@ -1,6 +1,10 @@
 //! What a run yields: one score for each retrieval task and normalisation.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use crate::catalog::Parameters;
 
 /// Retrieval task (spec D.2). The all-modal gallery holds the query itself, or leaves it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -145,7 +149,37 @@ pub struct Scores {
     /// Iteration whose weights were scored (0 for closed forms).
     pub selected_iteration: u64,
     /// Facts worth keeping beside the scores (accuracy of heads, counts, seconds), by name.
-    pub facts: std::collections::BTreeMap<String, f64>,
+    pub facts: BTreeMap<String, f64>,
+    /// What was chosen on validation, and from what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuning: Option<Tuning>,
+    /// What a reader has to know of the fit, in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// Parameters that were left to the run (`auto`), chosen by the bi-modal average on validation pairs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Tuning {
+    /// Every candidate in the order it was tried.
+    pub candidates: Vec<Candidate>,
+    /// Index of the one chosen: the highest, the first of equals.
+    pub chosen: usize,
+    /// Pairs it was chosen on.
+    pub validation_pairs: usize,
+    /// Whether these were carved off the training pairs, because the split has none of its own.
+    pub carved: bool,
+}
+
+/// One candidate of a [`Tuning`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Candidate {
+    /// The parameters that were left to the run, with the values tried.
+    pub parameters: Parameters,
+    /// Bi-modal average on the validation pairs, or why there is none.
+    pub validation_map: Result<f64, String>,
 }
 
 #[cfg(test)]

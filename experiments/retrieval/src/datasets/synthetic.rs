@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use safetensors::Dtype;
+
 use crate::{error::Result, feature_file::write_rows, features::Split, nn::stream::Stream};
 
 /// Sizes and noise; the defaults are those of spec G.3.
@@ -63,7 +65,7 @@ impl Synthetic {
         let labels: Vec<u32> =
             (0..u32::try_from(self.classes).expect("fewer classes than 2^32")).cycle().take(split.len()).collect();
         let facts = BTreeMap::from([("data-set".into(), "synthetic".into())]);
-        write_rows(path, &labels, &split, self.classes, self.dims, &facts, |writer| {
+        write_rows(path, &labels, &split, self.classes, (self.dims, Dtype::F32), &facts, |writer| {
             for (side, dims, noise) in [("image", self.dims.0, self.noise.0), ("text", self.dims.1, self.noise.1)] {
                 let mut row = vec![0.0; dims];
                 for index in 0..split.len() {
@@ -93,14 +95,13 @@ mod tests {
         let mut means = vec![[0.0f64; 64]; 10];
         for row in 0..train.rows() {
             let mean = &mut means[train.labels[row] as usize];
-            mean.iter_mut().zip(train.image.row(row)).for_each(|(m, v)| *m += f64::from(*v) / 100.0);
+            mean.iter_mut().zip(train.image.row(row).to_f64()).for_each(|(m, v)| *m += v / 100.0);
         }
-        let nearest = |row: &[f32]| {
-            let distance =
-                |class: &usize| row.iter().zip(&means[*class]).map(|(v, m)| (f64::from(*v) - m).powi(2)).sum::<f64>();
+        let nearest = |row: &[f64]| {
+            let distance = |class: &usize| row.iter().zip(&means[*class]).map(|(v, m)| (*v - m).powi(2)).sum::<f64>();
             (0..10usize).min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap()
         };
-        let hits = (0..300).filter(|&row| nearest(test.image.row(row)) == test.labels[row] as usize).count();
+        let hits = (0..300).filter(|&row| nearest(&test.image.row(row).to_f64()) == test.labels[row] as usize).count();
         assert!(hits > 240, "{hits} of 300");
     }
 
@@ -112,6 +113,6 @@ mod tests {
         let file = FeatureFile::open(&path).unwrap();
         let rows = file.pairs(Split::Validation);
         assert_eq!((rows.rows(), rows.image.dims(), rows.labels[0]), (5, 40, 0));
-        assert!(rows.image.row(0).iter().any(|&v| v > 0.0) && rows.image.row(0) != rows.image.row(1));
+        assert!(rows.image.row(0).to_f64().iter().any(|&v| v > 0.0) && rows.image.row(0) != rows.image.row(1));
     }
 }

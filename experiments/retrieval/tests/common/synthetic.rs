@@ -41,8 +41,8 @@ impl Synthetic {
     }
 
     pub fn pairs(&self) -> Pairs<'_> {
-        let image = Rows::new(&self.image, self.dims.0, &self.rows);
-        let text = Rows::new(&self.text, self.dims.1, &self.rows);
+        let image = Rows::new(&self.image[..], self.dims.0, &self.rows);
+        let text = Rows::new(&self.text[..], self.dims.1, &self.rows);
         Pairs::new(image, text, &self.labels)
     }
 }

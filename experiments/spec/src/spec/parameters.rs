@@ -1,10 +1,14 @@
 //! Values of parameters: read by their kind, one or (a grid) several.
 
 use super::{limits::MAX_GRID_VALUES, problem::Problems, read::Cursor};
-use crate::catalog::{MethodEntry, Parameter, ParameterKind, ParameterValue, Parameters};
+use crate::catalog::{AUTO, MethodEntry, Parameter, ParameterKind, ParameterValue, Parameters};
 
-/// One value of this parameter, in canonical form: a whole number given for a real one becomes real.
+/// One value of this parameter, in canonical form: a whole number given for a real one becomes real. `auto`
+/// leaves it to the run where the parameter has candidates.
 pub(super) fn value(cursor: &Cursor<'_>, parameter: &Parameter, problems: &mut Problems) -> Option<ParameterValue> {
+    if !parameter.candidates.is_empty() && cursor.is_word(AUTO) {
+        return Some(ParameterValue::Text(AUTO.to_owned()));
+    }
     match &parameter.kind {
         ParameterKind::Bool => cursor.boolean(problems).map(ParameterValue::Bool),
         ParameterKind::Integer { min, max } => cursor.integer(problems, &(*min..=*max)).map(ParameterValue::Integer),
@@ -71,6 +75,7 @@ mod tests {
             key: key.to_owned(),
             kind: ParameterKind::Float { min: 0.0, max: 9.0 },
             default,
+            candidates: Vec::new(),
             help: String::new(),
         };
         let entry = MethodEntry {

@@ -70,6 +70,11 @@ impl<'n> Cursor<'n> {
         }
     }
 
+    /// Whether this bare word stands here.
+    pub(super) fn is_word(&self, word: &str) -> bool {
+        matches!(&self.node.value, Value::Scalar { text, quoted: false } if text == word)
+    }
+
     /// Whether a list stands here.
     pub(super) fn is_list(&self) -> bool {
         matches!(self.node.value, Value::List(_))

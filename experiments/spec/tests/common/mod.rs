@@ -68,7 +68,7 @@ fn method(key: &str, label: &str, parameters: Vec<Parameter>) -> MethodEntry {
 }
 
 fn parameter(key: &str, kind: ParameterKind, default: ParameterValue) -> Parameter {
-    Parameter { key: key.to_owned(), kind, default, help: String::new() }
+    Parameter { key: key.to_owned(), kind, default, candidates: Vec::new(), help: String::new() }
 }
 
 fn choice(key: &str, names: &[&str]) -> Parameter {

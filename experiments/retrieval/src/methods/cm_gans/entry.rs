@@ -1,36 +1,15 @@
 //! CM-GANs in the registry: parameters with their defaults and sources, presets, departures.
 
-use experiment_spec::catalog::{MethodEntry, Parameter, ParameterKind, ParameterValue, Parameters, Preset};
+use experiment_spec::catalog::{MethodEntry, Parameter, ParameterValue, Parameters, Preset};
 
 use super::configuration::{
     ACTIVATIONS, EVALUATION_NORMS, FEATURE_NORMS, MISMATCH_CONCATS, RECONSTRUCTION_NORMS, SELECTIONS, SOFTMAX_HEADS,
     WEIGHT_SHARINGS,
 };
+use crate::parameters::{choice, count, flag, float};
 
 /// Largest hidden width; above it the networks outgrow the memory of any machine this is meant for.
 const LARGEST_WIDTH: i64 = 16_384;
-
-fn parameter(key: &str, kind: ParameterKind, default: ParameterValue, help: &str) -> Parameter {
-    Parameter { key: key.into(), kind, default, help: help.into() }
-}
-
-fn choice<T>(key: &str, table: &[(&str, T)], help: &str) -> Parameter {
-    let names: Vec<String> = table.iter().map(|(name, _)| (*name).to_owned()).collect();
-    let default = ParameterValue::Text(names[0].clone());
-    parameter(key, ParameterKind::Choice(names), default, help)
-}
-
-fn flag(key: &str, default: bool, help: &str) -> Parameter {
-    parameter(key, ParameterKind::Bool, ParameterValue::Bool(default), help)
-}
-
-fn count(key: &str, (min, max): (i64, i64), default: i64, help: &str) -> Parameter {
-    parameter(key, ParameterKind::Integer { min, max }, ParameterValue::Integer(default), help)
-}
-
-fn float(key: &str, (min, max): (f64, f64), default: f64, help: &str) -> Parameter {
-    parameter(key, ParameterKind::Float { min, max }, ParameterValue::Float(default), help)
-}
 
 fn switches() -> Vec<Parameter> {
     vec![

@@ -1,7 +1,7 @@
 //! The training loop of CM-GANs, over any form of the training step (spec A.8): batches, learning rate,
 //! what is recorded, which weights are kept, and checkpoints from which it goes on to the same bits.
 
-use experiment_spec::catalog::MethodEntry;
+use experiment_spec::catalog::{MethodEntry, Parameters};
 
 use super::{
     configuration::{Configuration, Selection},
@@ -44,6 +44,10 @@ pub fn make_form(settings: &Settings, sizes: Sizes, state: &State<f32>) -> Resul
 impl Method for CmGans {
     fn entry(&self) -> MethodEntry {
         entry::entry()
+    }
+
+    fn chooses(&self, parameters: &Parameters) -> bool {
+        Configuration::read(parameters).is_ok_and(|it| it.schedule.selection == Selection::BestOnValidation)
     }
 
     fn fit(&self, data: TrainingData<'_>, context: FitContext<'_>) -> Result<Box<dyn Fitted>> {

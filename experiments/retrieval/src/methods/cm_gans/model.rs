@@ -144,8 +144,8 @@ mod tests {
         let settings = Settings::paper();
         let (image, text) = ([1.0f32, 2.0, 3.0, 3.0, 1.0, 0.0], [0.0f32, 1.0, 2.0, 4.0]);
         let normalisers = Normalisers {
-            image: Normaliser::fit(norm, Rows::new(&image, 3, &[0, 1])),
-            text: Normaliser::fit(norm, Rows::new(&text, 2, &[0, 1])),
+            image: Normaliser::fit(norm, Rows::new(&image[..], 3, &[0, 1])),
+            text: Normaliser::fit(norm, Rows::new(&text[..], 2, &[0, 1])),
         };
         Model::of_state(&settings, initial_state(&settings, SIZES, 1), normalisers, 12)
     }
@@ -166,7 +166,7 @@ mod tests {
         let embed = |norm, row: &[f32]| model(norm).embed_image(Rows::new(row, 3, &[0])).unwrap();
         let mut scaled = [0.0; 3];
         let normaliser = model(FeatureNorm::Zscore).normalisers.image;
-        normaliser.apply(&row, &mut scaled);
+        normaliser.apply(&row[..], &mut scaled);
         assert_eq!(embed(FeatureNorm::Zscore, &row), embed(FeatureNorm::Raw, &scaled));
         assert_ne!(embed(FeatureNorm::Zscore, &row), embed(FeatureNorm::Raw, &row));
     }
@@ -174,9 +174,9 @@ mod tests {
     #[test]
     fn features_of_another_width_and_values_that_are_no_numbers_are_refused() {
         let model = model(FeatureNorm::Raw);
-        let wide = model.embed_text(Rows::new(&[1.0; 3], 3, &[0])).unwrap_err();
+        let wide = model.embed_text(Rows::new(&[1.0f32; 3][..], 3, &[0])).unwrap_err();
         assert_eq!(wide.to_string(), "text features have 3 columns, the model was fitted on 2");
-        let broken = model.embed_image(Rows::new(&[f32::NAN, 0.0, 0.0], 3, &[0])).unwrap_err();
+        let broken = model.embed_image(Rows::new(&[f32::NAN, 0.0, 0.0][..], 3, &[0])).unwrap_err();
         assert_eq!(broken.to_string(), "the embedding of image features is not a number at iteration 12");
     }
 }
