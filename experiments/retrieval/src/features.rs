@@ -231,4 +231,10 @@ impl<'a> Pairs<'a> {
     pub fn rows(&self) -> usize {
         self.labels.len()
     }
+
+    /// None of the pairs, as wide as they are.
+    #[must_use]
+    pub fn none(&self) -> Self {
+        Self { image: self.image.with_selection(&[]), text: self.text.with_selection(&[]), labels: &[] }
+    }
 }

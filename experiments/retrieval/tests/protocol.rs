@@ -230,6 +230,26 @@ fn features_of_the_test_split_reach_no_fit() {
 }
 
 #[test]
+fn a_tenth_is_carved_off_only_for_a_method_that_chooses_on_a_split_without_validation() {
+    let features = Features::new();
+    let none = features.pairs(20, 20);
+    let training = TrainingData::new(features.pairs(0, 20), none, 5);
+    let counts = |chooses: bool, training| {
+        let mut spec = specification();
+        if chooses {
+            spec.parameters.insert("chooses".into(), ParameterValue::Bool(true));
+        }
+        let splits = Splits { training, test: features.pairs(28, 40) };
+        let facts = outcome(Fault::None, &spec, &splits).expect("a run").scores.facts;
+        assert!(facts["fit-peak-memory-bytes"] > 1e6);
+        [facts["train-pairs"], facts["validation-pairs"]].map(|count| count.to_string())
+    };
+    assert_eq!(counts(false, training), ["20", "0"]);
+    assert_eq!(counts(true, training), ["15", "5"], "a tenth of four pairs a class is one");
+    assert_eq!(counts(true, features.splits().training), ["20", "8"]);
+}
+
+#[test]
 fn embeddings_that_break_the_contract_are_refused() {
     let features = Features::new();
     let refused = |fault| refused(fault, &specification(), &features.splits());
