@@ -1,6 +1,11 @@
-//! The catalog of this program: what the numeric crate's registries hold, as a plain value.
+//! What this program is: the catalog of the numeric crate's registries, and the code it was built from.
 
-use experiment_spec::catalog::Catalog;
+use std::sync::LazyLock;
+
+use experiment_spec::{
+    catalog::Catalog,
+    code::{CodeVersion, Revision},
+};
 
 /// Everything that a submission may name here.
 pub(crate) fn build() -> Catalog {
@@ -10,4 +15,21 @@ pub(crate) fn build() -> Catalog {
 /// Version of this program, as it stands in records.
 pub(crate) fn program_version() -> String {
     env!("CARGO_PKG_VERSION").to_owned()
+}
+
+/// The code of this program, as `build.rs` found it.
+pub(crate) fn code() -> CodeVersion {
+    let hash = env!("ORCHESTRATOR_REVISION");
+    let dirty = env!("ORCHESTRATOR_DIRTY") == "true";
+    CodeVersion {
+        version: program_version(),
+        revision: (!hash.is_empty()).then(|| Revision { hash: hash.to_owned(), dirty }),
+        compiler: env!("ORCHESTRATOR_COMPILER").to_owned(),
+    }
+}
+
+/// [`code`] in words, for `--version`.
+pub(crate) fn code_line() -> &'static str {
+    static LINE: LazyLock<String> = LazyLock::new(|| code().to_string());
+    &LINE
 }

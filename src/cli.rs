@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A distributed experiment orchestrator for cross-modal retrieval research.
 #[derive(Debug, Parser)]
-#[command(name = "orchestrator", version, max_term_width = 100)]
+#[command(name = "orchestrator", version = crate::catalog::code_line(), max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

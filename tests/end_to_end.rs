@@ -95,6 +95,14 @@ fn a_run_that_fails_empties_its_cell_and_the_others_go_on() {
     assert!(message.contains("failed: user-error") && message.contains("are tied"), "{message}");
     let table = text(&output.stdout);
     assert!(table.contains("fine") && table.contains("user-error"), "{table}");
+    // The program stands under the table and with every attempt.
+    let program = text(&lab.run(&["--version"]).stdout).replace("orchestrator ", "");
+    assert!(table.contains(&format!("Code: {program}")), "{table}");
+    assert!(text(&lab.run(&["show", "2"]).stdout).contains(&format!("code      {program}")));
+    let shown: serde_json::Value = serde_json::from_slice(&lab.run(&["--json", "show", "2"]).stdout).unwrap();
+    let code = &shown["attempts"][0]["code"];
+    assert_eq!(code["version"], env!("CARGO_PKG_VERSION"), "{shown}");
+    assert!(code["compiler"].as_str().unwrap().starts_with("rustc "), "{shown}");
 }
 
 #[test]

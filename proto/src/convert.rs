@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use experiment_spec::{
+    code::{CodeVersion, Revision},
     ids::{AttemptNumber, ContentHash, StepId},
     spec::Problem,
 };
@@ -46,6 +47,22 @@ pub fn held_of((step, attempt): (StepId, AttemptNumber)) -> v1::Held {
     v1::Held { step_id: step.0, attempt: attempt.0 }
 }
 
+impl From<CodeVersion> for v1::CodeVersion {
+    fn from(code: CodeVersion) -> Self {
+        let CodeVersion { version, revision, compiler } = code;
+        let dirty = revision.as_ref().is_some_and(|revision| revision.dirty);
+        Self { version, revision: revision.map(|revision| revision.hash).unwrap_or_default(), dirty, compiler }
+    }
+}
+
+impl From<v1::CodeVersion> for CodeVersion {
+    fn from(code: v1::CodeVersion) -> Self {
+        let v1::CodeVersion { version, revision: hash, dirty, compiler } = code;
+        let revision = (!hash.is_empty()).then_some(Revision { hash, dirty });
+        Self { version, revision, compiler }
+    }
+}
+
 impl From<Problem> for v1::Problem {
     fn from(problem: Problem) -> Self {
         let Problem { line, column, key_path, message } = problem;
@@ -70,6 +87,15 @@ mod tests {
         assert_eq!(hash("hash", &good.to_string()), Ok(good));
         let error = hash("features.hash", "").unwrap_err().to_string();
         assert_eq!(error, "features.hash: expected a content hash (64 hexadecimal digits), found ``");
+    }
+
+    #[test]
+    fn a_code_version_reads_back() {
+        let revision = |dirty| Some(Revision { hash: "5e18d9d".to_owned(), dirty });
+        for revision in [None, revision(true), revision(false)] {
+            let code = CodeVersion { version: "0.1.0".to_owned(), revision, compiler: "rustc 1.95.0".to_owned() };
+            assert_eq!(CodeVersion::from(v1::CodeVersion::from(code.clone())), code);
+        }
     }
 
     #[test]

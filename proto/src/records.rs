@@ -73,6 +73,7 @@ fn run_record(submission: &str, record: &v1::Record) -> Result<RunRecord, Record
         encoder_seed: record.encoder_seed,
         features_hash: record.features_hash.clone(),
         seconds: record.seconds,
+        codes: record.codes.iter().cloned().map(Into::into).collect(),
         spec: Some(spec),
     })
 }

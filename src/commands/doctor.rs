@@ -24,7 +24,8 @@ struct Finding {
 pub(super) async fn doctor(global: &Global) -> Outcome {
     let home = Home::resolve(global.home.clone())?;
     let mut findings = vec![
-        Finding { what: "version", ok: true, found: catalog::program_version() },
+        Finding { what: "version", ok: true, found: catalog::code_line().to_owned() },
+        compiler(),
         cpus(),
         Finding { what: "SIMD level", ok: true, found: SimdLevel::detect().name().to_owned() },
         cuda(),
@@ -39,6 +40,11 @@ pub(super) async fn doctor(global: &Global) -> Outcome {
     let rows =
         findings.into_iter().map(|f| vec![if f.ok { "ok" } else { "--" }.to_owned(), f.what.to_owned(), f.found]);
     output::table(&["", "what", "found"], rows.collect())
+}
+
+fn compiler() -> Finding {
+    let found = catalog::code().compiler;
+    Finding { what: "compiler", ok: !found.is_empty(), found }
 }
 
 fn cpus() -> Finding {

@@ -1,6 +1,6 @@
 //! `show`: one run's whole history in sentences.
 
-use experiment_spec::scores::Scores;
+use experiment_spec::{code::CodeVersion, scores::Scores};
 use orchestrator_proto::v1::{self, ShowStepResponse};
 
 use crate::{
@@ -33,6 +33,7 @@ fn print(answer: &ShowStepResponse) -> Outcome {
     for attempt in &answer.attempts {
         let outcome = if attempt.outcome.is_empty() { "at work" } else { &attempt.outcome };
         lines.push(format!("attempt {}   {} ({}): {outcome}", attempt.number, attempt.worker, attempt.kind));
+        lines.extend(attempt.code.clone().map(|code| format!("  code      {}", CodeVersion::from(code))));
     }
     for artifact in &answer.artifacts {
         lines.push(format!("artifact    {} {} bytes {}", artifact.name, artifact.bytes, artifact.hash));

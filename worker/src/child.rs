@@ -15,7 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use experiment_spec::run::{FailureKind, StepSpec};
+use experiment_spec::{
+    code::CodeVersion,
+    run::{FailureKind, StepSpec},
+};
 use orchestrator_proto::v1::{Artifact, Started, Succeeded, attempt_event::Event};
 use retrieval::{checkpoint::Checkpoint, error::Error, nn::gemm};
 
@@ -31,15 +34,16 @@ use crate::{
 const FOLDER_WAIT: Duration = Duration::from_secs(10);
 
 /// The hidden verb `attempt`: what the worker daemon starts for each attempt. Not for people.
+/// `code` is the program that it stands in the record as.
 #[must_use]
-pub fn attempt_main() -> ExitCode {
-    attempt_with(&compute::Retrieval)
+pub fn attempt_main(code: &CodeVersion) -> ExitCode {
+    attempt_with(&compute::Retrieval, code)
 }
 
 /// As [`attempt_main`], with something else to compute: for tests.
 #[must_use]
-pub fn attempt_with(compute: &dyn Compute) -> ExitCode {
-    match serve(compute) {
+pub fn attempt_with(compute: &dyn Compute, code: &CodeVersion) -> ExitCode {
+    match serve(compute, code) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -48,7 +52,7 @@ pub fn attempt_with(compute: &dyn Compute) -> ExitCode {
     }
 }
 
-fn serve(compute: &dyn Compute) -> io::Result<()> {
+fn serve(compute: &dyn Compute, code: &CodeVersion) -> io::Result<()> {
     lifeline::die_with_parent()?;
     let mut commands = BufReader::new(io::stdin());
     let Some(Command::Start(start)) = Command::read(&mut commands)? else {
@@ -59,7 +63,7 @@ fn serve(compute: &dyn Compute) -> io::Result<()> {
     let last_word = match prepare(&start) {
         Ok(_lock) => {
             // A panic is told as it is; the hook has printed where it was.
-            catch_unwind(AssertUnwindSafe(|| work(compute, &start, &pipe, stop))).unwrap_or_else(|panic| {
+            catch_unwind(AssertUnwindSafe(|| work(compute, code, &start, &pipe, stop))).unwrap_or_else(|panic| {
                 let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
                 let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
                 events::failed(FailureKind::Killed, format!("the attempt panicked: {text}"))
@@ -96,7 +100,7 @@ fn prepare(start: &Start) -> Result<File, Event> {
 }
 
 /// Everything between the first word and the last.
-fn work(compute: &dyn Compute, start: &Start, pipe: &Pipe, stop: lifeline::StopFlag) -> Event {
+fn work(compute: &dyn Compute, code: &CodeVersion, start: &Start, pipe: &Pipe, stop: lifeline::StopFlag) -> Event {
     let path = start.folder.join(CHECKPOINT);
     let stage = match start.spec {
         StepSpec::Extraction(_) => "extract",
@@ -108,7 +112,8 @@ fn work(compute: &dyn Compute, start: &Start, pipe: &Pipe, stop: lifeline::StopF
         Err(error) => return failure(&error),
     };
     let from_iteration = resume.as_ref().map_or(0, |checkpoint| checkpoint.iteration);
-    let started = Started { from_iteration, kind: identity::kind(), process_id: std::process::id() };
+    let code = Some(code.clone().into());
+    let started = Started { from_iteration, kind: identity::kind(), process_id: std::process::id(), code };
     if let Err(error) = pipe.say(Event::Started(started)) {
         return failure(&Error::file("the pipe to the daemon")(error));
     }

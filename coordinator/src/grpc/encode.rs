@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use experiment_spec::ids::{StepId, WorkerId};
+use experiment_spec::{
+    code::CodeVersion,
+    ids::{StepId, WorkerId},
+};
 use orchestrator_proto::v1;
 
 use crate::{
@@ -12,7 +15,7 @@ use crate::{
         refusal::Refusal,
     },
     store::{
-        attempts::{AttemptRow, HistoryRow},
+        attempts::{self, AttemptRow, HistoryRow},
         listing::StepRow,
         logs::LogRow,
         metrics::MetricRow,
@@ -76,8 +79,9 @@ pub(crate) fn step(row: StepRow, live: &Live) -> v1::StepSummary {
 }
 
 /// An attempt.
-pub(crate) fn attempt(row: AttemptRow) -> v1::Attempt {
-    v1::Attempt {
+pub(crate) fn attempt(row: AttemptRow) -> Result<v1::Attempt, Refusal> {
+    let code = row.code_json.as_deref().map(attempts::codes::<CodeVersion>).transpose()?;
+    Ok(v1::Attempt {
         number: row.number,
         worker: row.worker,
         outcome: row.outcome.unwrap_or_default(),
@@ -85,7 +89,8 @@ pub(crate) fn attempt(row: AttemptRow) -> v1::Attempt {
         started_at_ms: row.started_at_ms.unwrap_or(0),
         ended_at_ms: row.ended_at_ms.unwrap_or(0),
         kind: row.kind.unwrap_or_default(),
-    }
+        code: code.map(Into::into),
+    })
 }
 
 /// A line of history.
@@ -111,8 +116,9 @@ pub(crate) fn metric(row: MetricRow) -> v1::MetricPoint {
 }
 
 /// A record.
-pub(crate) fn record(row: RecordRow) -> v1::Record {
-    v1::Record {
+pub(crate) fn record(row: RecordRow) -> Result<v1::Record, Refusal> {
+    let codes: Vec<CodeVersion> = attempts::codes(&row.codes_json)?;
+    Ok(v1::Record {
         step_id: row.step_id,
         data_set: row.data_set,
         method: row.method,
@@ -125,7 +131,8 @@ pub(crate) fn record(row: RecordRow) -> v1::Record {
         seconds: row.seconds,
         encoder_seed: row.encoder_seed.cast_unsigned(),
         features_hash: row.features_hash.unwrap_or_default(),
-    }
+        codes: codes.into_iter().map(Into::into).collect(),
+    })
 }
 
 /// A worker: as it is now when it is online, else as it was last seen.

@@ -2,6 +2,7 @@
 //! set aside: a report that is refused would be sent for ever.
 
 use experiment_spec::{
+    code::CodeVersion,
     ids::{AttemptNumber, StepId},
     run::FailureKind,
 };
@@ -12,7 +13,10 @@ use orchestrator_proto::{
 
 use crate::{
     service::reports::{Event, Report},
-    store::scores::{Artifact, Outcome},
+    store::{
+        attempts::Start,
+        scores::{Artifact, Outcome},
+    },
 };
 
 /// Longest name of a metric, an artifact or a log stream, in bytes; longer ones are cut.
@@ -38,9 +42,11 @@ pub(crate) fn decode(report: v1::Report) -> Report {
 
 fn decode_event(wire: Wire) -> Event {
     match wire {
-        Wire::Started(started) => {
-            Event::Started { from_iteration: started.from_iteration, kind: cut(started.kind, MAX_NAME_BYTES * 2) }
-        }
+        Wire::Started(started) => Event::Started(Start {
+            from_iteration: started.from_iteration,
+            kind: cut(started.kind, MAX_NAME_BYTES * 2),
+            code: started.code.map(code),
+        }),
         Wire::Progress(mut progress) => {
             progress.stage = cut(progress.stage, MAX_NAME_BYTES);
             Event::Progress(progress)
@@ -68,6 +74,12 @@ fn decode_event(wire: Wire) -> Event {
         }
         Wire::Released(released) => Event::Released { reason: cut(released.reason, MAX_MESSAGE_BYTES) },
     }
+}
+
+fn code(code: v1::CodeVersion) -> CodeVersion {
+    let v1::CodeVersion { version, revision, dirty, compiler } = code;
+    let [version, revision, compiler] = [version, revision, compiler].map(|text| cut(text, MAX_NAME_BYTES));
+    v1::CodeVersion { version, revision, dirty, compiler }.into()
 }
 
 /// Reads a result; whether it has what its step must leave is checked where the step is known.

@@ -10,7 +10,7 @@ use sqlx::SqliteConnection;
 use crate::{
     scheduler::{reactor::Reported, state::AttemptKey},
     store::{
-        attempts,
+        attempts::{self, Start},
         error::Result,
         logs::{self, LogRow},
         metrics,
@@ -31,10 +31,7 @@ pub(crate) struct Report {
 /// What happened to an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Event {
-    Started {
-        from_iteration: u64,
-        kind: String,
-    },
+    Started(Start),
     Progress(Progress),
     Metrics(Vec<(String, u64, f64)>),
     Log {
@@ -91,7 +88,7 @@ impl Report {
     /// What of it the scheduler decides on.
     pub(crate) fn reported(&self) -> Reported {
         match &self.event {
-            Event::Started { .. } => Reported::Started,
+            Event::Started(_) => Reported::Started,
             Event::Succeeded(_) => Reported::Succeeded,
             Event::Failed { kind, message } => Reported::Failed { kind: *kind, message: message.clone() },
             Event::Released { reason } => Reported::Released { reason: reason.clone() },
@@ -107,9 +104,9 @@ impl Report {
     /// Writes what it says, beside the transition it may cause.
     pub(crate) async fn write(&self, db: &mut SqliteConnection, now_ms: i64) -> Result<()> {
         match &self.event {
-            Event::Started { from_iteration, kind } => {
-                attempts::set_started(db, self.step, self.attempt, *from_iteration, kind, now_ms).await?;
-                metrics::forget_after(db, self.step, *from_iteration).await
+            Event::Started(start) => {
+                attempts::set_started(db, self.step, self.attempt, start, now_ms).await?;
+                metrics::forget_after(db, self.step, start.from_iteration).await
             }
             Event::Metrics(points) => {
                 for (name, iteration, value) in points {

@@ -24,6 +24,7 @@ use crate::{
     lock::FolderLock,
     scheduler::{place::Free, state::AttemptKey},
     store::{
+        attempts::Start,
         database,
         error::StoreError,
         scores::{Artifact, Outcome},
@@ -297,7 +298,7 @@ async fn act(owner: &mut Owner, sites: &mut [Site; 2], action: Action) {
             }
             let key = site.held[which % site.held.len()];
             let event = match what % 6 {
-                0 | 1 => Event::Started { from_iteration: u64::from(what), kind: "cpu".to_owned() },
+                0 | 1 => Event::Started(Start { from_iteration: u64::from(what), kind: "cpu".to_owned(), code: None }),
                 2 => Event::Metrics(vec![("loss".to_owned(), u64::from(what), 0.5)]),
                 3 | 4 => succeeded(),
                 _ => Event::Failed { kind: FailureKind::Killed, message: "killed".to_owned() },

@@ -1,9 +1,15 @@
 //! Table `attempts` beside the transitions: what attempts say of themselves, and reading them.
 
-use experiment_spec::ids::{AttemptNumber, StepId};
+use experiment_spec::{
+    code::CodeVersion,
+    ids::{AttemptNumber, StepId},
+};
 use sqlx::{FromRow, SqliteConnection, SqlitePool};
 
-use super::{error::Result, transitions::history};
+use super::{
+    error::{Result, damaged},
+    transitions::history,
+};
 
 /// One attempt.
 #[derive(Clone, Debug, PartialEq, FromRow)]
@@ -15,6 +21,19 @@ pub(crate) struct AttemptRow {
     pub(crate) started_at_ms: Option<i64>,
     pub(crate) ended_at_ms: Option<i64>,
     pub(crate) kind: Option<String>,
+    /// See [`codes`].
+    pub(crate) code_json: Option<String>,
+}
+
+/// What an attempt says when it starts.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Start {
+    /// Iteration of the checkpoint it goes on from; 0 = it begins at the beginning.
+    pub(crate) from_iteration: u64,
+    /// Kind of the scores it would yield.
+    pub(crate) kind: String,
+    /// The program; workers of before this field do not say.
+    pub(crate) code: Option<CodeVersion>,
 }
 
 /// One line of a step's history.
@@ -28,27 +47,31 @@ pub(crate) struct HistoryRow {
 /// Most lines of history in one answer, the latest ones.
 const MAX_HISTORY: i64 = 10_000;
 
-/// Writes where an attempt goes on from and on what kind of device.
+/// Writes where an attempt goes on from, on what kind of device, and by which program.
 pub(crate) async fn set_started(
     db: &mut SqliteConnection,
     step: StepId,
     attempt: AttemptNumber,
-    from_iteration: u64,
-    kind: &str,
+    start: &Start,
     now_ms: i64,
 ) -> Result<()> {
+    let Start { from_iteration, kind, code } = start;
     let sentence = match from_iteration {
         0 => format!("started on {kind}"),
         iteration => format!("started on {kind}, going on from iteration {iteration}"),
     };
     history(db, step, attempt, &sentence, now_ms).await?;
-    sqlx::query("UPDATE attempts SET from_iteration = ?1, kind = ?2 WHERE step_id = ?3 AND number = ?4")
-        .bind(from_iteration.cast_signed())
-        .bind(kind)
-        .bind(step.0)
-        .bind(attempt.0)
-        .execute(db)
-        .await?;
+    let code = code.as_ref().map(|code| serde_json::to_string(code).expect("a code version is names and one flag"));
+    sqlx::query(
+        "UPDATE attempts SET from_iteration = ?1, kind = ?2, code_json = ?3 WHERE step_id = ?4 AND number = ?5",
+    )
+    .bind(from_iteration.cast_signed())
+    .bind(kind)
+    .bind(code)
+    .bind(step.0)
+    .bind(attempt.0)
+    .execute(db)
+    .await?;
     Ok(())
 }
 
@@ -72,13 +95,18 @@ pub(crate) async fn set_checkpoint(
 pub(crate) async fn list(db: &SqlitePool, step: StepId) -> Result<Vec<AttemptRow>> {
     Ok(sqlx::query_as(
         "SELECT attempts.number, workers.name AS worker, attempts.outcome, attempts.assigned_at_ms,
-                attempts.started_at_ms, attempts.ended_at_ms, attempts.kind
+                attempts.started_at_ms, attempts.ended_at_ms, attempts.kind, attempts.code_json
          FROM attempts JOIN workers ON workers.id = attempts.worker_id
          WHERE attempts.step_id = ?1 ORDER BY attempts.number",
     )
     .bind(step.0)
     .fetch_all(db)
     .await?)
+}
+
+/// Reads one code version, or a list of them, back.
+pub(crate) fn codes<T: serde::de::DeserializeOwned>(json: &str) -> Result<T> {
+    serde_json::from_str(json).map_err(|_| damaged("code of an attempt", json))
 }
 
 /// History of a step, oldest line first.

@@ -10,7 +10,7 @@ use sqlx::{
 
 use super::error::{Result, StoreError};
 
-static MIGRATIONS: Migrator = sqlx::migrate!();
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// How long a connection waits for another one's lock. Only backups and people with `sqlite3` compete.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);

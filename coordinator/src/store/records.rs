@@ -23,6 +23,8 @@ pub(crate) struct RecordRow {
     pub(crate) spec_json: String,
     pub(crate) scores_json: Option<String>,
     pub(crate) seconds: f64,
+    /// List of what [`super::attempts::codes`] reads.
+    pub(crate) codes_json: String,
     pub(crate) encoder_seed: i64,
     pub(crate) features_hash: Option<String>,
 }
@@ -38,6 +40,12 @@ pub(crate) async fn page(
                 s.failure_kind || ': ' || s.failure AS failure, s.spec_json,
                 r.scores_json,
                 COALESCE((SELECT SUM(seconds) FROM attempts WHERE attempts.step_id = s.id), 0.0) AS seconds,
+                -- The attempt that scored, and those before it back to the last one that began at iteration 0.
+                (SELECT '[' || COALESCE(GROUP_CONCAT(a.code_json, ',' ORDER BY a.number), '') || ']' FROM attempts AS a
+                 WHERE a.step_id = s.id AND a.code_json IS NOT NULL AND a.number <= r.attempt
+                   AND a.number >= (SELECT COALESCE(MAX(f.number), 0) FROM attempts AS f
+                                    WHERE f.step_id = s.id AND f.number <= r.attempt AND f.from_iteration = 0)
+                ) AS codes_json,
                 e.seed AS encoder_seed,
                 (SELECT hash FROM artifacts WHERE artifacts.step_id = e.id
                  ORDER BY (name LIKE 'features%') DESC, name LIMIT 1) AS features_hash

@@ -1,29 +1,52 @@
 //! Queries with limits, on a freshly migrated file.
 
 use experiment_spec::ids::StepId;
-use sqlx::{SqliteConnection, SqlitePool};
+use sqlx::{Connection, SqliteConnection, SqlitePool, migrate::Migrator, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
 use super::{
-    database,
+    attempts, database,
     logs::{self, LogRow, MAX_LINES},
     metrics,
 };
+
+const STEP: &str =
+    "INSERT INTO steps (kind, fingerprint, nonce, method, data_set, seed, spec_json, resources_json, state,
+                        attempt, retries, retries_left, not_before_ms, order_submission, order_position, created_at_ms,
+                        changed_at_ms)
+     VALUES ('run', 'f', 0, 'm', 'd', 1, '{}', '{}', 'queued', 0, 0, 0, 0, 1, 0, 0, 0)";
 
 /// A store with one step, number 1.
 async fn store() -> (TempDir, SqliteConnection, SqlitePool) {
     let home = tempfile::tempdir().unwrap();
     let (mut db, readers) = database::open(&home.path().join("orchestrator.db")).await.unwrap();
-    sqlx::query(
-        "INSERT INTO steps (kind, fingerprint, nonce, method, data_set, seed, spec_json, resources_json, state, attempt,
-                            retries, retries_left, not_before_ms, order_submission, order_position, created_at_ms,
-                            changed_at_ms)
-         VALUES ('run', 'f', 0, 'm', 'd', 1, '{}', '{}', 'queued', 0, 0, 0, 0, 1, 0, 0, 0)",
-    )
-    .execute(&mut db)
-    .await
-    .unwrap();
+    sqlx::query(STEP).execute(&mut db).await.unwrap();
     (home, db, readers)
+}
+
+#[tokio::test]
+async fn the_store_of_the_first_schema_keeps_its_attempts() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("orchestrator.db");
+    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut db = SqliteConnection::connect_with(&options).await.unwrap();
+    let first = database::MIGRATIONS.iter().take(1).cloned().collect();
+    Migrator { migrations: first, ..Migrator::DEFAULT }.run(&mut db).await.unwrap();
+    for statement in [
+        STEP,
+        "INSERT INTO workers (name, host, cpus, gpus_json, memory_bytes, kind, program_version, state, last_sequence,
+                              registered_at_ms, last_seen_ms)
+         VALUES ('w', 'h', 1, '[]', 0, 'cpu', '0.1.0', 'lost', 0, 0, 0)",
+        "INSERT INTO attempts (step_id, number, worker_id, cpus, gpu_share_milli, memory_bytes, assigned_at_ms, kind)
+         VALUES (1, 1, 1, 1, 0, 0, 7, 'cpu avx2 0.1.0')",
+    ] {
+        sqlx::query(statement).execute(&mut db).await.unwrap();
+    }
+    db.close().await.unwrap();
+    let (_db, readers) = database::open(&path).await.unwrap();
+    let [attempt] = attempts::list(&readers, StepId(1)).await.unwrap().try_into().unwrap();
+    assert_eq!((attempt.assigned_at_ms, attempt.kind.as_deref()), (7, Some("cpu avx2 0.1.0")));
+    assert_eq!(attempt.code_json, None, "nobody knows what it was made by");
 }
 
 #[tokio::test]

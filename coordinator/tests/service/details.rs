@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use orchestrator_proto::v1::{self, attempt_event::Event};
 
-use crate::support::{Server, Worker, YAML, extracted, failed, metric, scored, start};
+use crate::support::{Server, Worker, YAML, code, extracted, failed, metric, scored, start};
 
 const ONE_RUN: &str = "name: one\ndatasets: [points]\nseeds: 1\nmethods: [linear]\n";
 
@@ -175,6 +175,30 @@ async fn the_fleet_is_shown_as_it_is() {
     let workers = server.submissions.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner().workers;
     assert_eq!(workers[0].state, "draining");
     worker.held.clear();
+}
+
+#[tokio::test]
+async fn a_score_names_the_programs_that_it_comes_from() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut server, mut worker) = at_work(home.path()).await;
+    // The third goes on from what the second left; the first, which said nothing, left nothing.
+    for (attempt, from_iteration, revision) in [(2, 0, "b"), (3, 7, "c")] {
+        // A worker that was started again without its attempt is given the run again.
+        worker.held.clear();
+        while worker.held.is_empty() {
+            worker.poll(&mut server).await;
+        }
+        let kind = "cpu avx2 0.1.0".to_owned();
+        let started = v1::Started { from_iteration, kind, process_id: 1, code: Some(code(revision)) };
+        worker.report(2, attempt, Event::Started(started));
+        worker.poll(&mut server).await;
+        assert_eq!(server.fetch("one").await.records[0].codes, [], "there is no score yet");
+    }
+    worker.succeed(2, 3, scored(0.5));
+    worker.poll(&mut server).await;
+    let shown: Vec<_> = server.show(2).await.attempts.into_iter().map(|attempt| attempt.code).collect();
+    assert_eq!(shown, [None, Some(code("b")), Some(code("c"))]);
+    assert_eq!(server.fetch("one").await.records[0].codes, [code("b"), code("c")]);
 }
 
 #[tokio::test]

@@ -258,7 +258,13 @@ impl Worker {
 }
 
 pub(crate) fn started(from_iteration: u64) -> Event {
-    Event::Started(v1::Started { from_iteration, kind: "cpu avx2 0.1.0".to_owned(), process_id: 1 })
+    Event::Started(v1::Started { from_iteration, kind: "cpu avx2 0.1.0".to_owned(), process_id: 1, code: None })
+}
+
+/// A program of this revision, built by somebody who was at work on it.
+pub(crate) fn code(revision: &str) -> v1::CodeVersion {
+    let [version, revision, compiler] = ["0.1.0", revision, "rustc 1.95.0"].map(str::to_owned);
+    v1::CodeVersion { version, revision, dirty: true, compiler }
 }
 
 pub(crate) fn metric(iteration: u64, value: f64) -> Event {

@@ -5,6 +5,7 @@
 //! `table` turns records of scores into the paper's tables.
 
 pub mod catalog;
+pub mod code;
 pub mod ids;
 pub mod plan;
 pub mod run;

@@ -16,7 +16,7 @@ use orchestrator_proto::{
 
 use crate::{
     Test,
-    steps::step,
+    steps::{code, step},
     worker::{Killable, ends_within, is_alive},
 };
 
@@ -51,7 +51,8 @@ fn attempt() -> Command {
 
 fn wait_for_start(child: &mut Child) {
     let event: AttemptEvent = frames::read_frame(child.stdout.as_mut().unwrap(), 10_000).unwrap().unwrap();
-    assert!(matches!(event.event, Some(Event::Started(_))), "{event:?}");
+    let Some(Event::Started(started)) = event.event else { panic!("{event:?}") };
+    assert_eq!(started.code, Some(code().into()));
 }
 
 fn a_closed_pipe_alone_ends_an_attempt() {

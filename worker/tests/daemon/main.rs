@@ -29,7 +29,7 @@ type Test = (&'static str, fn());
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().filter(|_| was_started_by_itself()).map(String::as_str) {
-        Some("attempt") => return orchestrator_worker::attempt_with(&steps::Steps),
+        Some("attempt") => return orchestrator_worker::attempt_with(&steps::Steps, &steps::code()),
         Some("daemon") => return worker::daemon_process(&arguments[1..]),
         Some("parent") => return child::parent_process(),
         _ => {}

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, thread, time::Duration};
 
-use experiment_spec::run::{ExtractionSpec, RunSpec, StepSpec};
+use experiment_spec::{
+    code::{CodeVersion, Revision},
+    run::{ExtractionSpec, RunSpec, StepSpec},
+};
 use orchestrator_worker::{Compute, Computed, Start};
 use retrieval::{
     checkpoint::{Checkpoint, NamedTensor, Values, write_tensors},
@@ -12,6 +15,12 @@ use retrieval::{
 
 /// The artifact of a step that succeeds.
 pub(crate) const MODEL: &str = "model.safetensors";
+
+/// What the attempts say they are made by.
+pub(crate) fn code() -> CodeVersion {
+    let revision = Some(Revision { hash: "5e18d9d".into(), dirty: true });
+    CodeVersion { version: "0.1.0".into(), revision, compiler: "rustc 1.95.0".into() }
+}
 
 /// A step whose seed is its number of iterations, a millisecond each.
 pub(crate) fn step(method: &str, iterations: u64) -> StepSpec {

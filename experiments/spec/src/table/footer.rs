@@ -40,6 +40,7 @@ pub(super) fn facts(
         .chain((!seeds.is_empty()).then(|| fact("Seeds")(ranges(&seeds))))
         .chain(features(records).into_iter().map(fact("Features")))
         .chain(kinds(records).into_iter().map(fact("Kind of scores")))
+        .chain(codes(records).into_iter().map(fact("Code")))
         .chain(compute(records).map(fact("Compute")))
         .chain(departures(records, catalog).into_iter().map(fact("Departure")))
         .collect()
@@ -107,6 +108,17 @@ fn features(records: &[&RunRecord]) -> Vec<String> {
 
 fn kinds(records: &[&RunRecord]) -> BTreeSet<String> {
     records.iter().filter_map(|record| record.counted()).map(|scores| clean(&scores.kind, 200)).collect()
+}
+
+/// Each program that a score comes from, once.
+fn codes(records: &[&RunRecord]) -> BTreeSet<String> {
+    let counted = records.iter().filter(|record| record.counted().is_some());
+    counted
+        .flat_map(|record| {
+            let told = record.codes.iter().map(|code| clean(&code.to_string(), 200));
+            told.chain(record.codes.is_empty().then(|| "not recorded".to_owned()))
+        })
+        .collect()
 }
 
 fn compute(records: &[&RunRecord]) -> Option<String> {

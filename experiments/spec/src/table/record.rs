@@ -1,6 +1,7 @@
 //! What is known of one run when tables are made.
 
 use crate::{
+    code::CodeVersion,
     run::{RunSpec, State},
     scores::Scores,
 };
@@ -30,6 +31,8 @@ pub struct RunRecord {
     pub features_hash: String,
     /// Work of all its attempts, in seconds.
     pub seconds: f64,
+    /// The programs its scores come from: more than one when an attempt went on from another's checkpoint.
+    pub codes: Vec<CodeVersion>,
     /// The resolved specification, where it is known.
     pub spec: Option<RunSpec>,
 }

@@ -1,6 +1,6 @@
 //! What a cell holds, and what it says when it holds nothing.
 
-use crate::fixture::{catalog, scored, scores, table_spec, unscored};
+use crate::fixture::{catalog, code, scored, scores, table_spec, unscored};
 use experiment_spec::{
     catalog::ParameterValue,
     run::State,
@@ -168,6 +168,7 @@ fn facts_tell_apart_what_differs_between_rows() {
     };
     let mut other = with("c", None, 3);
     other.features_hash.clear();
+    other.codes = vec![code(true), code(false)];
     other.encoder_seed = 8;
     other.scores = Some(experiment_spec::scores::Scores { kind: "cuda H200 0.1.0".to_owned(), ..scores([0.5; 6]) });
     let table = table_of(&[with("a", Some("last"), 1), with("b", Some("best-val"), 2), other]);
@@ -181,8 +182,23 @@ fn facts_tell_apart_what_differs_between_rows() {
         ["d by small-cnn, encoder seed 7, content 0123456789ab", "d by small-cnn, encoder seed 8, not made yet"]
     );
     assert_eq!(facts("Kind of scores"), ["cpu avx2 0.1.0", "cuda H200 0.1.0"]);
+    assert_eq!(
+        facts("Code"),
+        ["0.1.0 (5e18d9d, clean), rustc 1.95.0", "0.1.0 (5e18d9d, uncommitted changes), rustc 1.95.0"]
+    );
     assert_eq!(facts("Compute"), ["1 min 30 s of work in 3 scored runs"]);
     assert_eq!(facts("Departure"), ["CM-GANs: selection on a stratified tenth of train"]);
+}
+
+#[test]
+fn a_score_whose_program_nobody_knows_says_so() {
+    let unknown = RunRecord { codes: vec![], ..scored("d", "m", 1, [0.5; 6]) };
+    let waiting = RunRecord { codes: vec![], ..unscored("d", "m", 2, State::Queued, None) };
+    let codes = |records: &[RunRecord]| -> Vec<String> {
+        table_of(records).facts.into_iter().filter(|fact| fact.name == "Code").map(|fact| fact.value).collect()
+    };
+    assert_eq!(codes(&[unknown, waiting.clone()]), ["not recorded"]);
+    assert_eq!(codes(&[waiting]), [] as [&str; 0]);
 }
 
 #[test]

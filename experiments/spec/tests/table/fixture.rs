@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use experiment_spec::{
     catalog::{Catalog, MethodEntry, ParameterValue, Parameters},
+    code::{CodeVersion, Revision},
     run::{ExtractionSpec, RunSpec, State},
     scores::{Normalisation, Score, Scores, Task},
     spec::{TableKind, TableSpec},
@@ -31,6 +32,13 @@ pub(crate) fn scores(maps: [f64; 6]) -> Scores {
     }
 }
 
+/// The program as committed, or with changes.
+pub(crate) fn code(dirty: bool) -> CodeVersion {
+    let revision = Some(Revision { hash: "5e18d9d".to_owned(), dirty });
+    let compiler = "rustc 1.95.0 (59807616e 2026-04-14)".to_owned();
+    CodeVersion { version: "0.1.0".to_owned(), revision, compiler }
+}
+
 /// A run that succeeded with these scores.
 pub(crate) fn scored(data_set: &str, label: &str, seed: u64, maps: [f64; 6]) -> RunRecord {
     let parameters = Parameters::from([("selection".to_owned(), ParameterValue::Text("best-val".to_owned()))]);
@@ -54,6 +62,7 @@ pub(crate) fn scored(data_set: &str, label: &str, seed: u64, maps: [f64; 6]) -> 
         encoder_seed: 7,
         features_hash: "0123456789abcdef0123".to_owned(),
         seconds: 30.0,
+        codes: vec![code(false)],
         spec: Some(RunSpec {
             method: "cm-gans".to_owned(),
             method_revision: 1,
