@@ -8,7 +8,7 @@ use std::{
     fs,
     hash::{BuildHasher, RandomState},
     os::unix::process::CommandExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -81,6 +81,14 @@ fn finished(lab: &Lab) -> HashMap<i64, u64> {
     done.map(|step| (step["id"].as_i64().unwrap(), step["attempt"].as_u64().unwrap())).collect()
 }
 
+/// Files below a folder that were never finished.
+fn partial_files(folder: &Path) -> Vec<PathBuf> {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let (folders, files): (Vec<_>, Vec<_>) = paths.partition(|path| path.is_dir());
+    let partial = files.into_iter().filter(|file| file.extension().is_some_and(|ending| ending == "partial"));
+    partial.chain(folders.iter().flat_map(|folder| partial_files(folder))).collect()
+}
+
 fn scores(lab: &Lab) -> String {
     common::scores(&lab.home(), "kill")
 }
@@ -100,14 +108,14 @@ fn killed_twenty_times_a_run_ends_with_the_bytes_of_an_undisturbed_one() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % n
     };
-    let checkpoints = ["checkpoint-before-write", "checkpoint-written"];
+    let checkpoints = ["checkpoint-before-rename", "checkpoint-before-write", "checkpoint-written"];
     let handovers = ["score-before-report", "score-before-outbox", "outbox-before-send", "outbox-before-ack"];
     for round in 0..4usize {
         let lab = Lab::new();
         let moments = [
             Moment::Extraction(Duration::from_millis(below(3000))),
             // Counted in each process: 200 iterations make ten.
-            Moment::At(checkpoints[round % 2], 1 + below(9)),
+            Moment::At(checkpoints[round % 3], 1 + below(9)),
             Moment::Training(Duration::from_millis(below(700))),
             Moment::At(handovers[round], 1),
             Moment::At("export-before-write", 1 + below(5)),
@@ -132,5 +140,6 @@ fn killed_twenty_times_a_run_ends_with_the_bytes_of_an_undisturbed_one() {
         assert!(scores(&lab) == wanted, "round {round}: other scores:\n{}\nwanted:\n{wanted}", scores(&lab));
         let left: Vec<_> = fs::read_dir(lab.home().join("reports/kill")).unwrap().flatten().map(|e| e.path()).collect();
         assert_eq!(left.len(), 5, "{left:?}");
+        assert_eq!(partial_files(&lab.home()), [] as [PathBuf; 0], "what was half written stays nowhere");
     }
 }

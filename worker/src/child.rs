@@ -20,7 +20,11 @@ use experiment_spec::{
     run::{FailureKind, StepSpec},
 };
 use orchestrator_proto::v1::{Artifact, Started, Succeeded, attempt_event::Event};
-use retrieval::{checkpoint::Checkpoint, error::Error, nn::gemm};
+use retrieval::{
+    checkpoint::{Checkpoint, remove_partial_files},
+    error::Error,
+    nn::gemm,
+};
 
 pub use self::compute::{Compute, Computed};
 use self::{observer::AttemptObserver, pipe::Pipe};
@@ -138,8 +142,9 @@ fn failure(error: &Error) -> Event {
 }
 
 /// The checkpoint that an earlier attempt left, without what the worker had added to it. A damaged one
-/// is set aside: the attempt begins at 0.
+/// is set aside: the attempt begins at 0. What an earlier attempt was killed over while it wrote is removed.
 fn take_up(path: &Path, observer: &mut AttemptObserver<'_>) -> Result<Option<Checkpoint>, Error> {
+    path.parent().map_or(Ok(()), remove_partial_files)?;
     match Checkpoint::load(path) {
         Ok(checkpoint) => Ok(checkpoint.map(|checkpoint| observer.unpack(checkpoint))),
         Err(Error::Data(why)) => {

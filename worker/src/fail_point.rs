@@ -9,6 +9,7 @@
 //! | --- | --- | --- |
 //! | `attempt-started` | attempt | before the first iteration |
 //! | `checkpoint-before-write` | attempt | a checkpoint is due, the one before stands |
+//! | `checkpoint-before-rename` | attempt | the new checkpoint is whole and synced, the one before has the name |
 //! | `checkpoint-written` | attempt | the new checkpoint stands, nobody has been told |
 //! | `score-before-report` | attempt | scores and artifacts are there, nothing is on the pipe |
 //! | `score-before-outbox` | daemon | the scores have been read from the pipe, the outbox lacks them |

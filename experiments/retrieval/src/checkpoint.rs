@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-pub use crate::tensor_file::{NamedTensor, Values, read_tensors, write_tensors};
-use crate::{error::Result, tensor_file::damaged};
+pub use crate::tensor_file::{NamedTensor, Values, read_tensors, remove_partial_files, write_tensors};
+use crate::{
+    error::Result,
+    tensor_file::{damaged, write_tensors_with},
+};
 
 const ITERATION: &str = "iteration";
 
@@ -24,18 +27,19 @@ impl Checkpoint {
     /// # Errors
     /// As [`write_tensors`].
     pub fn save(&self, path: &Path) -> Result<()> {
-        self.save_with(path, &BTreeMap::new())
+        self.save_with(path, &BTreeMap::new(), || ())
     }
 
-    /// [`Checkpoint::save`] with facts of the keeper's own beside those of the method.
+    /// [`Checkpoint::save`] with facts of the keeper's own beside those of the method. `before_rename` is called
+    /// while the new file is whole and the one before it still stands.
     ///
     /// # Errors
     /// As [`write_tensors`].
-    pub fn save_with(&self, path: &Path, more: &BTreeMap<String, String>) -> Result<()> {
+    pub fn save_with(&self, path: &Path, more: &BTreeMap<String, String>, before_rename: impl FnOnce()) -> Result<()> {
         let mut facts = self.facts.clone();
         facts.extend(more.clone());
         facts.insert(ITERATION.into(), self.iteration.to_string());
-        write_tensors(path, &self.tensors, &facts)
+        write_tensors_with(path, &self.tensors, &facts, before_rename)
     }
 
     /// Reads a checkpoint back; `None` when there is none.
@@ -97,6 +101,27 @@ mod tests {
         assert_eq!(SafeTensors::deserialize(&bytes).unwrap().tensor("b.weight").unwrap().shape(), [1, 3]);
         assert!(Checkpoint::load(&folder.path().join("none")).unwrap().is_none());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "no partial file is left");
+    }
+
+    #[test]
+    fn until_the_rename_the_checkpoint_before_stands_and_half_of_one_can_be_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoint.safetensors");
+        let partial = folder.path().join("checkpoint.safetensors.partial");
+        checkpoint().save(&path).unwrap();
+        let before = fs::read(&path).unwrap();
+        let next = Checkpoint { iteration: 18, ..checkpoint() };
+        let mut half = Vec::new();
+        let look = || {
+            assert_eq!(fs::read(&path).unwrap(), before);
+            half = fs::read(&partial).unwrap();
+        };
+        next.save_with(&path, &BTreeMap::new(), look).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), half, "it was whole already");
+        fs::write(&partial, &before[..100]).unwrap();
+        remove_partial_files(folder.path()).unwrap();
+        assert_eq!(Checkpoint::load(&path).unwrap().unwrap().iteration, 18);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -98,7 +98,11 @@ fn header(layout: &[(&str, Dtype, &[usize])], facts: &BTreeMap<String, String>, 
     (text, end)
 }
 
-/// Writes a tensor file piece by piece, so that it may be larger than memory.
+/// Ending of a file that is being written: what bears it was left by a process that was killed.
+const PARTIAL: &str = "partial";
+
+/// Writes a tensor file piece by piece, so that it may be larger than memory. Dropped before
+/// [`TensorWriter::finish`], it leaves nothing: a full disk gets its room back.
 #[derive(Debug)]
 pub struct TensorWriter {
     path: PathBuf,
@@ -107,6 +111,16 @@ pub struct TensorWriter {
     hasher: blake3::Hasher,
     head: Vec<u8>,
     remaining: usize,
+    named: bool,
+}
+
+impl Drop for TensorWriter {
+    fn drop(&mut self) {
+        if !self.named {
+            // What cannot be removed now is removed by the next who works in the folder.
+            let _ = fs::remove_file(&self.partial);
+        }
+    }
 }
 
 impl TensorWriter {
@@ -123,18 +137,18 @@ impl TensorWriter {
         let (head, remaining) = header(layout, facts, NO_HASH);
         // The whole name with an ending more: files that differ in their endings alone do not meet in one.
         let mut partial = path.as_os_str().to_owned();
-        partial.push(".partial");
+        partial.push(".");
+        partial.push(PARTIAL);
         let partial = PathBuf::from(partial);
         let mut hasher = blake3::Hasher::new();
         hasher.update(&head);
-        let start = || -> std::io::Result<_> {
-            let mut file = BufWriter::with_capacity(1 << 20, fs::File::create(&partial)?);
-            file.write_all(&(head.len() as u64).to_le_bytes())?;
-            file.write_all(&head)?;
-            Ok(file)
-        };
-        let file = start().map_err(Error::file(&partial))?;
-        Ok(Self { path: path.to_owned(), partial, file, hasher, head, remaining })
+        let file = fs::File::create(&partial).map_err(Error::file(&partial))?;
+        let file = BufWriter::with_capacity(1 << 20, file);
+        let mut writer = Self { path: path.to_owned(), partial, file, hasher, head, remaining, named: false };
+        let head_bytes = (writer.head.len() as u64).to_le_bytes();
+        let start = writer.file.write_all(&head_bytes).and_then(|()| writer.file.write_all(&writer.head));
+        start.map_err(Error::file(&writer.partial))?;
+        Ok(writer)
     }
 
     /// The next values of an f32 tensor.
@@ -174,16 +188,24 @@ impl TensorWriter {
     ///
     /// # Panics
     /// If fewer values were written than announced: a broken invariant of the caller.
-    pub fn finish(mut self) -> Result<()> {
+    pub fn finish(self) -> Result<()> {
+        self.finish_with(|| ())
+    }
+
+    /// [`TensorWriter::finish`], calling `before_rename` while the new file is whole and synced and the one
+    /// before it still has the name.
+    fn finish_with(mut self, before_rename: impl FnOnce()) -> Result<()> {
         assert!(self.remaining == 0, "{} bytes of the layout were never written", self.remaining);
         let hash = self.hasher.finalize().to_hex();
         let place = find(&self.head, NO_HASH).expect("the header was made with this text in it");
-        let mut end = || -> std::io::Result<()> {
+        let end = || -> std::io::Result<()> {
             self.file.seek(SeekFrom::Start(8 + place as u64))?;
             self.file.write_all(hash.as_bytes())?;
             self.file.flush()?;
             self.file.get_ref().sync_all()?;
+            before_rename();
             fs::rename(&self.partial, &self.path)?;
+            self.named = true;
             match self.path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
                 Some(folder) => fs::File::open(folder)?.sync_all(),
                 None => Ok(()),
@@ -205,12 +227,36 @@ fn find(head: &[u8], hash: &str) -> Option<usize> {
 /// # Errors
 /// When the disk refuses; whatever stood at `path` before is still whole.
 pub fn write_tensors(path: &Path, tensors: &[NamedTensor], facts: &BTreeMap<String, String>) -> Result<()> {
+    write_tensors_with(path, tensors, facts, || ())
+}
+
+/// [`write_tensors`], calling `before_rename` while both the new file and the one before it are whole.
+pub(crate) fn write_tensors_with(
+    path: &Path,
+    tensors: &[NamedTensor],
+    facts: &BTreeMap<String, String>,
+    before_rename: impl FnOnce(),
+) -> Result<()> {
     let mut order: Vec<&NamedTensor> = tensors.iter().collect();
     order.sort_by(|a, b| b.values.dtype().bitsize().cmp(&a.values.dtype().bitsize()).then(a.name.cmp(&b.name)));
     let layout: Vec<_> = order.iter().map(|t| (t.name.as_str(), t.values.dtype(), t.shape.as_slice())).collect();
     let mut writer = TensorWriter::create(path, &layout, facts)?;
     order.iter().try_for_each(|tensor| writer.write(tensor.values.bytes()))?;
-    writer.finish()
+    writer.finish_with(before_rename)
+}
+
+/// Removes what writers that were killed have left half done in `folder`; none may be at work there.
+///
+/// # Errors
+/// When the folder cannot be read or a file not removed.
+pub fn remove_partial_files(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::file(folder))? {
+        let path = entry.map_err(Error::file(folder))?.path();
+        if path.extension().is_some_and(|ending| ending == PARTIAL) {
+            fs::remove_file(&path).map_err(Error::file(&path))?;
+        }
+    }
+    Ok(())
 }
 
 /// A tensor file mapped into memory read-only: several processes that open it share one copy.

@@ -217,7 +217,8 @@ impl Observer for AttemptObserver<'_> {
             self.points_since_checkpoint.iter().map(|p| (p.name.as_str(), p.iteration, p.value)).collect();
         // JSON has no word for NaN: a run with one is about to fail, its points are read back as none.
         let points = serde_json::to_string(&points).map_err(|e| Error::Data(e.to_string()))?;
-        checkpoint.save_with(&self.path, &BTreeMap::from([(POINTS_FACT.to_owned(), points)]))?;
+        let more = BTreeMap::from([(POINTS_FACT.to_owned(), points)]);
+        checkpoint.save_with(&self.path, &more, || fail_point::passes("checkpoint-before-rename"))?;
         fail_point::passes("checkpoint-written");
         self.points_since_checkpoint.clear();
         self.checkpoint_iteration = checkpoint.iteration;

@@ -156,8 +156,17 @@ fn a_kill_around_a_checkpoint_costs_no_bits_and_no_points() {
     let fixture = Fixture::new();
     let coordinator = &fixture.coordinator;
     let spec = step("toy", 150);
-    let places = ["attempt-started", "checkpoint-before-write:2", "checkpoint-written:3", ""];
-    for (attempt, place) in (1..).zip(places) {
+    let folder = fixture.folder.path().join("worker/steps").join(spec.fingerprint().to_string());
+    let partial = folder.join("checkpoint.safetensors.partial");
+    let places = [
+        ("attempt-started", 0),
+        ("checkpoint-before-write:2", 0),
+        ("checkpoint-before-rename:3", 20),
+        ("attempt-started", 60),
+        ("checkpoint-written:2", 60),
+        ("", 100),
+    ];
+    for (attempt, (place, _)) in (1..).zip(places) {
         coordinator.assign(1, attempt, &spec);
         let daemon = fixture.daemon_process(place);
         let last_word = coordinator.last_word(1, attempt);
@@ -171,14 +180,16 @@ fn a_kill_around_a_checkpoint_costs_no_bits_and_no_points() {
             }
             other => panic!("{place}: {other:?}"),
         }
+        assert_eq!(partial.exists(), place.starts_with("checkpoint-before-rename"), "after {place}");
     }
     let state = coordinator.state();
-    let from = |attempt| {
-        state
-            .events(1, attempt)
-            .find_map(|event| if let Event::Started(s) = event { Some(s.from_iteration) } else { None })
-    };
-    assert_eq!([from(1), from(2), from(3), from(4)], [Some(0), Some(0), Some(20), Some(80)]);
+    for (attempt, (place, from)) in (1..).zip(places) {
+        let started = state.events(1, attempt).find_map(|event| match event {
+            Event::Started(started) => Some(started.from_iteration),
+            _ => None,
+        });
+        assert_eq!(started, Some(from), "attempt {attempt}, {place}");
+    }
     let points = state.points(1);
     assert_eq!(points.len(), 150);
     assert!(points.iter().all(|(iteration, value)| value.to_bits() == state_after(*iteration).to_bits()));
