@@ -1,6 +1,8 @@
 //! One attempt, watched from its assignment to its last word in the outbox: one thread and one child
 //! process each.
 
+mod keeper;
+
 use std::{
     io,
     path::{Path, PathBuf},
@@ -18,12 +20,12 @@ use orchestrator_proto::v1::{Artifact, Assignment, Succeeded, attempt_event::Eve
 use rustix::process::Signal;
 use tokio_util::sync::CancellationToken;
 
+use self::keeper::Keeper;
 use crate::{
     command::{Command, Start},
     ending::{self, Tail},
     events::{self, AttemptKey},
     fail_point,
-    outbox::Kept,
     process::{Heard, Process},
     shared::Shared,
     step_folder,
@@ -37,8 +39,6 @@ const RELEASE_GRACE: Duration = Duration::from_secs(5);
 const FAREWELL: Duration = Duration::from_secs(3);
 /// Messages that may wait between the pipes and the watching thread; then the attempt waits.
 const MESSAGES_WAITING: usize = 256;
-/// Between two tries to keep an attempt's last word on a disk that refuses.
-const RETRY: Duration = Duration::from_secs(1);
 /// How often the clock is looked at while nothing is heard.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -81,10 +81,11 @@ impl Attempt {
                 tell: wake,
                 checkpoint_iteration: 0,
                 tail: Tail::default(),
-                dropped: false,
+                keeper: Keeper::new(&shared.outbox, key),
             };
-            let last_word = watch.run(&fetching);
-            watch.keep_last_word(last_word);
+            if let Some(last_word) = watch.run(&fetching) {
+                watch.keep_last_word(&last_word);
+            }
             shared.ended(key);
         })?;
         Ok(attempt)
@@ -116,8 +117,7 @@ struct Watch<'a> {
     tell: SyncSender<Heard>,
     checkpoint_iteration: u64,
     tail: Tail,
-    /// Whether the log says already that the outbox is full.
-    dropped: bool,
+    keeper: Keeper<'a>,
 }
 
 /// What is known of a process while it is watched.
@@ -168,6 +168,11 @@ impl Watch<'_> {
         self.conclude(course, &folder, out_of_memory)
     }
 
+    fn keep_last_word(self, last_word: &Event) {
+        let Self { stop, keeper, .. } = self;
+        keeper.keep_last_word(last_word, || *stop.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     fn wanted_stop(&self) -> Option<Stop> {
         *self.stop.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -194,9 +199,8 @@ impl Watch<'_> {
             let fetched = self.shared.runtime.block_on(fetching.run_until_cancelled(fetch));
             let path = match fetched {
                 None => return Err(events::released(0, "stopped before its features were there")),
-                Some(fetched) => {
-                    fetched.map_err(|error| events::failed(FailureKind::Data, format!("{}: {error}", artifact.name)))?
-                }
+                Some(fetched) => fetched
+                    .map_err(|error| events::failed(error.failure_kind(), format!("{}: {error}", artifact.name)))?,
             };
             features.push((artifact.name.clone(), path));
         }
@@ -234,6 +238,7 @@ impl Watch<'_> {
         let mut dry_by = None;
         while course.exit.is_none() || !course.closed {
             self.look_at_clock(&mut course);
+            self.keeper.try_again();
             if dry_by.is_some_and(|dry_by| Instant::now() > dry_by) {
                 break;
             }
@@ -245,12 +250,13 @@ impl Watch<'_> {
                 }
                 Ok(Heard::Line(line)) => {
                     self.tail.push(&line);
-                    self.keep(events::log(events::STDERR, &line));
+                    self.keeper.keep(events::log(events::STDERR, &line));
                 }
                 Ok(Heard::Closed(why)) => {
                     course.closed = true;
                     if let Some(why) = why {
-                        self.keep(events::log(events::WORKER, &format!("the attempt's messages broke off: {why}")));
+                        self.keeper
+                            .keep(events::log(events::WORKER, &format!("the attempt's messages broke off: {why}")));
                         course.process.signal(Signal::KILL);
                     }
                     course.kill_in(FAREWELL);
@@ -267,7 +273,7 @@ impl Watch<'_> {
         while let Ok(heard) = self.heard.try_recv() {
             if let Heard::Line(line) = heard {
                 self.tail.push(&line);
-                self.keep(events::log(events::STDERR, &line));
+                self.keeper.keep(events::log(events::STDERR, &line));
             }
         }
         course
@@ -316,29 +322,14 @@ impl Watch<'_> {
             Event::Progress(progress) => self.shared.outbox.note_progress(self.key, progress),
             Event::CheckpointSaved(ref saved) => {
                 self.checkpoint_iteration = saved.iteration;
-                self.keep(event);
+                self.keeper.keep(event);
             }
             Event::Started(ref started) => {
                 self.checkpoint_iteration = started.from_iteration;
-                self.keep(event);
+                self.keeper.keep(event);
                 self.shared.report_soon();
             }
-            event => self.keep(event),
-        }
-    }
-
-    /// Keeps an event that can be lost without harm to the result.
-    fn keep(&mut self, event: Event) {
-        match self.shared.outbox.append(self.key, event) {
-            Ok(Kept::Yes) => {}
-            Ok(Kept::Dropped) if self.dropped => {}
-            Ok(Kept::Dropped) => {
-                self.dropped = true;
-                let line = "the outbox is full: metric points of this attempt are being dropped";
-                tracing::warn!(attempt = %self.key, "{line}");
-                let _ = self.shared.outbox.append(self.key, events::log(events::WORKER, line));
-            }
-            Err(error) => tracing::warn!(attempt = %self.key, %error, "an event could not be kept"),
+            event => self.keeper.keep(event),
         }
     }
 
@@ -381,18 +372,5 @@ impl Watch<'_> {
         }
         fail_point::passes("score-before-outbox");
         Event::Succeeded(Succeeded { artifacts: kept, ..succeeded })
-    }
-
-    /// Keeps the last word on disk, however long the disk refuses.
-    fn keep_last_word(&self, last_word: Option<Event>) {
-        let Some(last_word) = last_word else { return };
-        while let Err(error) = self.shared.outbox.append(self.key, last_word.clone()) {
-            tracing::error!(attempt = %self.key, %error, "the attempt's last word cannot be kept, trying again");
-            if self.wanted_stop() == Some(Stop::Abandon) {
-                return;
-            }
-            thread::sleep(RETRY);
-        }
-        fail_point::passes("outbox-before-send");
     }
 }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use experiment_spec::ids::ContentHash;
+use experiment_spec::{ids::ContentHash, run::FailureKind};
 use orchestrator_proto::{
     CHUNK_BYTES, MAX_MESSAGE_BYTES,
     content::ContentStore,
@@ -37,6 +37,16 @@ pub(crate) enum CacheError {
     Refused { hash: ContentHash, status: Box<tonic::Status> },
     #[error("{path} is damaged and there is no other copy; make it again", path = .0.display())]
     Damaged(PathBuf),
+}
+
+impl CacheError {
+    /// How an attempt fails that needed the content: on another worker's disk there may be room.
+    pub(crate) fn failure_kind(&self) -> FailureKind {
+        match self {
+            Self::Disk(_) => FailureKind::Killed,
+            Self::Absent(_) | Self::Refused { .. } | Self::Damaged(_) => FailureKind::Data,
+        }
+    }
 }
 
 /// The content cache of a worker.

@@ -143,16 +143,14 @@ impl Outbox {
     }
 
     /// Forgets every report up to this number; returns the attempts whose last word was among them,
-    /// with that word.
-    ///
-    /// # Errors
-    /// When the disk refuses; the reports are then sent again, which does no harm.
-    pub(crate) fn acknowledge(&self, sequence: u64) -> io::Result<Vec<(AttemptKey, Event)>> {
+    /// with that word. A disk that refuses to note it down is no error: only a restart would read the note,
+    /// and would send the reports again, which does no harm.
+    pub(crate) fn acknowledge(&self, sequence: u64) -> Vec<(AttemptKey, Event)> {
         let mut inner = self.inner();
         // A number that was never given is no acknowledgement of what is still to come.
         let sequence = sequence.min(inner.next_sequence - 1);
         if sequence <= inner.acknowledged {
-            return Ok(Vec::new());
+            return Vec::new();
         }
         inner.acknowledged = sequence;
         let mut last_words = Vec::new();
@@ -165,11 +163,13 @@ impl Outbox {
                 last_words.extend(report.event.and_then(|event| event.event).map(|event| (key, event)));
             }
         }
-        inner.advance()?;
-        if !inner.segments.is_empty() {
-            inner.write(Record::Acknowledged(sequence))?;
+        let noted = inner.advance().and_then(|()| {
+            if inner.segments.is_empty() { Ok(()) } else { inner.write(Record::Acknowledged(sequence)) }
+        });
+        if let Err(error) = noted {
+            tracing::warn!(%error, "the outbox cannot note what was acknowledged");
         }
-        Ok(last_words)
+        last_words
     }
 
     /// The first report that waits for its artifacts to be uploaded.

@@ -173,32 +173,30 @@ impl Poll {
     async fn take(&mut self, response: PollResponse, sent: u64, is_full: bool) -> Result<Answer, WorkerError> {
         self.cancel(&response.stop);
         let acknowledged = response.acknowledged.min(sent);
-        let cleared = self
-            .shared
+        self.shared
             .on_disk(move |shared| {
-                for (key, last_word) in shared.outbox.acknowledge(acknowledged)? {
+                for (key, last_word) in shared.outbox.acknowledge(acknowledged) {
                     tracing::debug!(attempt = %key, "its last word is acknowledged");
-                    if matches!(last_word, Event::Succeeded(_)) {
-                        shared.folders.remove(key)?;
+                    if matches!(last_word, Event::Succeeded(_))
+                        && let Err(error) = shared.folders.remove(key)
+                    {
+                        tracing::warn!(attempt = %key, %error, "the folder of a step that is done cannot be removed");
                     }
                 }
                 Ok(())
             })
-            .await;
-        if let Err(error) = &cleared {
-            tracing::error!(%error, "the outbox cannot be cleared");
-        }
+            .await?;
         for assignment in response.assignments {
-            self.assign(assignment).await?;
+            self.assign(assignment).await;
         }
-        Ok(Answer::Done { more: is_full && cleared.is_ok() && acknowledged == sent })
+        Ok(Answer::Done { more: is_full && acknowledged == sent })
     }
 
     /// Starts an attempt, or gives the step back when there is no room for it.
-    async fn assign(&mut self, assignment: Assignment) -> Result<(), WorkerError> {
+    async fn assign(&mut self, assignment: Assignment) {
         let key = AttemptKey::from(&assignment);
         if self.attempts.contains_key(&key) {
-            return Ok(());
+            return;
         }
         let refusal =
             if self.draining { Err("the worker is shut down".to_owned()) } else { self.slots.take(&assignment) };
@@ -212,14 +210,15 @@ impl Poll {
             Ok(attempt) => {
                 tracing::info!(attempt = %key, "assigned");
                 self.attempts.insert(key, attempt);
-                Ok(())
             }
             Err(reason) => {
                 tracing::warn!(attempt = %key, reason, "given back");
                 self.shared.report_soon();
-                self.shared
-                    .on_disk(move |shared| shared.outbox.append(key, events::released(0, reason)).map(drop))
-                    .await
+                let told = self.shared.on_disk(move |shared| shared.outbox.append(key, events::released(0, reason)));
+                if let Err(error) = told.await {
+                    // The coordinator misses the attempt at the next poll and gives it again.
+                    tracing::error!(attempt = %key, %error, "giving it back cannot be kept");
+                }
             }
         }
     }

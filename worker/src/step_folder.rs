@@ -13,6 +13,8 @@ use crate::{error::at, events::AttemptKey};
 
 /// File in a folder that names the last attempt which worked there.
 const ATTEMPT: &str = "attempt";
+/// The same while it is written; an attempt removes what bears this ending.
+const PARTIAL_ATTEMPT: &str = "attempt.partial";
 /// The checkpoint of a step.
 pub(crate) const CHECKPOINT: &str = "checkpoint.safetensors";
 
@@ -49,8 +51,12 @@ impl StepFolders {
     pub(crate) fn enter(&self, fingerprint: &ContentHash, key: AttemptKey) -> io::Result<PathBuf> {
         let folder = self.root.join(fingerprint.to_string());
         fs::create_dir_all(&folder).map_err(at(&folder))?;
-        let path = folder.join(ATTEMPT);
-        fs::write(&path, named(key)).map_err(at(&path))?;
+        let (path, partial) = (folder.join(ATTEMPT), folder.join(PARTIAL_ATTEMPT));
+        // On a full disk the name that stands there stays.
+        fs::write(&partial, named(key)).and_then(|()| fs::rename(&partial, &path)).map_err(|error| {
+            let _ = fs::remove_file(&partial);
+            at(&path)(error)
+        })?;
         Ok(folder)
     }
 

@@ -223,7 +223,11 @@ impl Journal {
         self.sync()?;
         let path = self.folder.join(format!("{:020}.seg", self.next_sequence));
         let file = OpenOptions::new().append(true).create_new(true).open(&path).map_err(at(&path))?;
-        sync_folder(&self.folder)?;
+        if let Err(error) = sync_folder(&self.folder) {
+            // The next try takes the same number, so its name must be free.
+            let _ = fs::remove_file(&path);
+            return Err(error);
+        }
         self.writer = Some(file);
         self.segments.push_back(Segment { path, bytes: 0 });
         Ok(())

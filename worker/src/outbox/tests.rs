@@ -62,7 +62,7 @@ fn reports_survive_with_their_numbers_until_they_are_acknowledged() {
     let outbox = open(folder.path());
     assert_eq!(unsent(&outbox), sent);
     assert_eq!(outbox.ended(), [first()]);
-    assert_eq!(outbox.acknowledge(2).unwrap(), []);
+    assert_eq!(outbox.acknowledge(2), []);
     assert_eq!(unsent(&outbox), sent[2..]);
     outbox.append(first(), metrics(4)).unwrap();
     drop(outbox);
@@ -70,10 +70,10 @@ fn reports_survive_with_their_numbers_until_they_are_acknowledged() {
     let outbox = open(folder.path());
     let rest = unsent(&outbox);
     assert!(rest == sent[2..], "what was acknowledged is not sent again after a restart");
-    assert_eq!(outbox.acknowledge(4).unwrap(), [(first(), succeeded(&[]))]);
+    assert_eq!(outbox.acknowledge(4), [(first(), succeeded(&[]))]);
     let last = unsent(&outbox).pop().unwrap().sequence;
     assert!(last > 4);
-    outbox.acknowledge(last).unwrap();
+    outbox.acknowledge(last);
     assert!(outbox.is_empty() && outbox.ended().is_empty());
 }
 
@@ -89,7 +89,7 @@ fn numbers_rise_across_restarts_even_when_everything_was_acknowledged() {
         assert_eq!(sent.len(), 2);
         assert!(last < sent[0] && sent[0] < sent[1], "{sent:?} after {last}");
         last = sent[1];
-        outbox.acknowledge(last).unwrap();
+        outbox.acknowledge(last);
         drop(outbox);
         for path in segment_files(folder.path()) {
             fs::remove_file(path).unwrap();
@@ -122,7 +122,7 @@ fn a_torn_tail_is_cut_off_and_a_flipped_byte_costs_one_report() {
     let outbox = open(folder.path());
     assert_eq!(unsent(&outbox), [&sent[..1], &sent[2..]].concat());
     outbox.append(first(), metrics(5)).unwrap();
-    outbox.acknowledge(4).unwrap();
+    outbox.acknowledge(4);
     assert!(unsent(&outbox)[0].sequence > 4, "the number of the damaged report is not given again");
 }
 
@@ -148,14 +148,14 @@ fn a_full_outbox_drops_metrics_then_log_lines_and_never_what_ends_an_attempt() {
     assert_eq!(outbox.ended(), [first()]);
     while !outbox.is_empty() {
         let last = unsent(&outbox).last().unwrap().sequence;
-        outbox.acknowledge(last).unwrap();
+        outbox.acknowledge(last);
     }
     outbox.append(first(), metrics(1)).unwrap();
     while outbox.inner().bytes() < GIVE_UP_BYTES {
         outbox.append(first(), events::released(0, "x".repeat(50_000))).unwrap();
     }
     let last = unsent(&outbox).last().unwrap().sequence;
-    outbox.acknowledge(last).unwrap();
+    outbox.acknowledge(last);
     assert_eq!(outbox.append(first(), metrics(1)).unwrap(), Kept::Yes, "there is room again");
 }
 
@@ -178,7 +178,7 @@ fn many_segments_are_sent_in_order_in_limited_batches_and_removed() {
         assert!(!batch.is_empty() && batch.len() <= BATCH_REPORTS + 1);
         let progress = batch.iter().filter(|report| matches!(event(report), Some(Event::Progress(_)))).count();
         received.extend(sequences(&batch));
-        outbox.acknowledge(*received.last().unwrap()).unwrap();
+        outbox.acknowledge(*received.last().unwrap());
         assert_eq!(progress, usize::from(outbox.is_empty()), "progress travels behind everything else");
     }
     assert_eq!(received, (1..=1601).collect::<Vec<u64>>());
@@ -202,7 +202,7 @@ fn a_report_of_artifacts_waits_for_their_upload() {
     let lost = events::failed(FailureKind::Data, "model.safetensors is damaged");
     outbox.replace(3, lost.clone());
     assert_eq!(event(unsent(&outbox).last().unwrap()), Some(&lost));
-    assert_eq!(outbox.acknowledge(3).unwrap().len(), 2);
+    assert_eq!(outbox.acknowledge(3).len(), 2);
 }
 
 #[test]
@@ -210,7 +210,23 @@ fn an_acknowledgement_of_numbers_not_given_yet_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let outbox = open(folder.path());
     outbox.append(first(), metrics(1)).unwrap();
-    outbox.acknowledge(1000).unwrap();
+    outbox.acknowledge(1000);
     outbox.append(first(), metrics(2)).unwrap();
     assert_eq!(sequences(&unsent(&outbox)), [2]);
+}
+
+#[test]
+fn what_is_acknowledged_is_let_go_of_also_when_the_disk_cannot_note_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let outbox = open(folder.path());
+    outbox.append(first(), succeeded(&[])).unwrap();
+    let segment = segment_files(folder.path()).remove(0);
+    let whole = fs::read(&segment).unwrap();
+    // Opened for reading only: every write is refused, as on a full disk.
+    outbox.inner().writer = Some(fs::File::open(&segment).unwrap());
+    assert_eq!(outbox.acknowledge(1), [(first(), succeeded(&[]))]);
+    assert!(outbox.is_empty() && outbox.ended().is_empty());
+    assert_eq!(fs::read(&segment).unwrap(), whole);
+    let refused = outbox.append(first(), metrics(1)).unwrap_err().to_string();
+    assert!(refused.contains(segment.to_str().unwrap()), "{refused}");
 }
