@@ -4,18 +4,20 @@ use std::{fs, time::Duration};
 
 use experiment_spec::ids::ContentHash;
 use orchestrator_proto::v1::{Held, attempt_event::Event};
+use retrieval::datasets::synthetic::Synthetic;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     Test,
     coordinator::{Coordinator, artifact},
-    steps::{MODEL, state_after, step},
+    steps::{MODEL, cae, state_after, step},
     worker::{Fixture, ends_within, is_alive},
 };
 
 pub(crate) const TESTS: &[Test] = &[
     ("an_assignment_is_computed_and_reported", an_assignment_is_computed_and_reported),
     ("failures_are_named", failures_are_named),
+    ("training_that_overflows_says_where", training_that_overflows_says_where),
     ("a_killed_attempt_is_named_and_the_next_goes_on", a_killed_attempt_is_named_and_the_next_goes_on),
     ("a_time_limit_ends_an_attempt", a_time_limit_ends_an_attempt),
     ("a_stop_ends_the_process_and_frees_the_slot", a_stop_ends_the_process_and_frees_the_slot),
@@ -79,6 +81,36 @@ fn an_assignment_is_computed_and_reported() {
         Vec::<std::path::PathBuf>::new(),
         "the folder goes when the score is acknowledged"
     );
+}
+
+/// No parameter within its range was found to make a loss overflow, so the features do: they are finite, the square
+/// of their reconstruction error is not.
+fn training_that_overflows_says_where() {
+    let (fixture, daemon) = Fixture::at_work();
+    let coordinator = &fixture.coordinator;
+    let path = fixture.folder.path().join("features.safetensors");
+    let features = |noise: f64| {
+        let set = Synthetic { classes: 2, dims: (6, 4), noise: (noise, noise), pairs: [40, 10, 10], seed: 1 };
+        set.write(&path).unwrap();
+        let content = fs::read(&path).unwrap();
+        let named = artifact("features.safetensors", &content);
+        coordinator.state().blobs.insert(named.hash.clone(), content);
+        named
+    };
+    for (id, noise) in [(1, 1.0), (2, 1e30)] {
+        let named = features(noise);
+        coordinator.assign_with(id, 1, &cae(), |assignment| {
+            assignment.features = vec![named];
+            // Runs of one specification share a folder; those of other features have another one.
+            assignment.fingerprint = ContentHash::of(&noise.to_le_bytes()).to_string();
+        });
+    }
+    assert!(matches!(coordinator.last_word(1, 1), Event::Succeeded(_)), "the same training on usual features");
+    let (kind, message) = failure(coordinator, 2);
+    assert_eq!(kind, "nan");
+    assert_eq!(message, "the loss of g_i (term reconstruction) is not a number at iteration 1");
+    assert!(coordinator.state().blobs.len() > 2, "the first leaves its model");
+    fixture.end(daemon).unwrap();
 }
 
 fn failures_are_named() {

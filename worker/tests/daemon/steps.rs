@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, thread, time::Duration};
 
 use experiment_spec::{
+    catalog::{ParameterValue, Parameters},
     code::{CodeVersion, Revision},
     run::{ExtractionSpec, RunSpec, StepSpec},
 };
@@ -10,6 +11,7 @@ use orchestrator_worker::{Compute, Computed, Start};
 use retrieval::{
     checkpoint::{Checkpoint, NamedTensor, Values, write_tensors},
     error::{Error, Result},
+    kind::Backend,
     method::Observer,
 };
 
@@ -42,6 +44,18 @@ pub(crate) fn step(method: &str, iterations: u64) -> StepSpec {
     })
 }
 
+/// A run of the real CM-GANs, the ablation CAE: the encoders and decoders alone, narrow, for 20 iterations.
+pub(crate) fn cae() -> StepSpec {
+    let StepSpec::Run(toy) = step("cm-gans", 1) else { unreachable!("a run") };
+    let catalog = retrieval::catalog::catalog();
+    let method = catalog.method("cm-gans").unwrap();
+    let mut parameters: Parameters = method.parameters.iter().map(|p| (p.key.clone(), p.default.clone())).collect();
+    let counts = [("hidden", 4), ("iterations", 20), ("batch-size", 8)];
+    parameters.extend(counts.map(|(key, value)| (key.to_owned(), ParameterValue::Integer(value))));
+    parameters.insert("adversarial".to_owned(), ParameterValue::Bool(false));
+    StepSpec::Run(RunSpec { method_revision: method.revision, parameters, ..toy })
+}
+
 /// The state after so many iterations: every one matters, in its order.
 pub(crate) fn state_after(iterations: u64) -> f64 {
     (1..=iterations).fold(1.0, advance)
@@ -58,6 +72,13 @@ impl Compute for Steps {
     fn compute(&self, start: &Start, resume: Option<Checkpoint>, observer: &mut dyn Observer) -> Result<Computed> {
         let StepSpec::Run(spec) = &start.spec else { return Err(Error::User("runs only".into())) };
         match spec.method.as_str() {
+            "cm-gans" => {
+                let kind = retrieval::kind::kind(Backend::Cpu);
+                let features = start.features.first().map(|(_, path)| path.as_path());
+                let computed = retrieval::step::compute(&start.spec, features, &start.folder, kind, observer, resume)?;
+                let scores_json = serde_json::to_string(&computed.scores).unwrap();
+                return Ok(Computed { scores_json, artifacts: computed.artifacts });
+            }
             "hang" => loop {
                 thread::sleep(Duration::from_mins(1));
             },
