@@ -7,6 +7,7 @@ mod child;
 mod coordinator;
 mod endings;
 mod faults;
+mod gpus;
 mod steps;
 mod worker;
 
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
         Some("parent") => return child::parent_process(),
         _ => {}
     }
-    let tests: Vec<Test> = [endings::TESTS, faults::TESTS, child::TESTS].concat();
+    let tests: Vec<Test> = [endings::TESTS, faults::TESTS, gpus::TESTS, child::TESTS].concat();
     if arguments.iter().any(|argument| argument == "--list") {
         for (name, _) in &tests {
             println!("{name}: test");
