@@ -46,12 +46,11 @@ impl Error {
         match self {
             Self::Data(_) => FailureKind::Data,
             Self::Nan { .. } => FailureKind::Nan,
-            Self::User(_) => FailureKind::UserError,
             Self::Stopped(_) | Self::File { .. } | Self::Gpu(_) => FailureKind::Killed,
             Self::Tensor(error) if is_out_of_memory(error) => FailureKind::CudaOom,
             // A fault of the device or its driver, not of what was asked for.
             Self::Tensor(error) if is_of_cuda(error) => FailureKind::Killed,
-            Self::Tensor(_) => FailureKind::UserError,
+            Self::User(_) | Self::Tensor(_) => FailureKind::UserError,
         }
     }
 }
