@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::{os::unix::fs::PermissionsExt, time::Duration};
 
 use common::{Lab, text};
 
@@ -71,6 +71,28 @@ fn the_registry_and_the_data_sets_are_listed_and_as_json_too() {
     assert_eq!(entry["key"], "emoji");
     assert_eq!(entry["test"], 383);
     assert_eq!(entry["classes"].as_array().unwrap().len(), 9);
+}
+
+#[test]
+fn the_doctor_names_the_gpus_and_says_whether_this_build_can_use_them() {
+    let lab = Lab::new();
+    let tool = lab.write("nvidia-smi", "#!/bin/sh\necho '0, GPU-1, 24564, NVIDIA Test'\n");
+    std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let cuda = |path: String| {
+        let mut command = lab.command(&["--json", "doctor"]);
+        let output = command.env("PATH", path).env_remove("CUDA_VISIBLE_DEVICES").output().unwrap();
+        let lines = text(&output.stdout);
+        let mut findings = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        findings.find(|finding| finding["what"] == "CUDA").unwrap()
+    };
+    let build = if cfg!(feature = "cuda") { "CUDA build" } else { "CPU build" };
+    let with = cuda(lab.folder.path().display().to_string());
+    let without = cuda(String::new());
+    for finding in [&with, &without] {
+        assert!(finding["found"].as_str().unwrap().starts_with(build), "{finding}");
+    }
+    assert!(with["found"].as_str().unwrap().contains("GPU 0 NVIDIA Test"), "{with}");
+    assert_eq!((&with["ok"], &without["ok"]), (&cfg!(feature = "cuda").into(), &cfg!(not(feature = "cuda")).into()));
 }
 
 #[test]

@@ -54,15 +54,17 @@ fn cpus() -> Finding {
 }
 
 fn cuda() -> Finding {
+    let gpus = orchestrator_worker::found_gpus();
+    let named: Vec<String> = gpus.iter().map(|gpu| format!("GPU {} {}", gpu.index, gpu.model)).collect();
+    let named = named.join(", ");
     let built = cfg!(feature = "cuda");
-    let driver = std::path::Path::new("/proc/driver/nvidia/version").exists();
-    let found = match (built, driver) {
-        (true, true) => "CUDA build, NVIDIA driver found",
-        (true, false) => "CUDA build, but no NVIDIA driver: attempts run on the CPU",
-        (false, true) => "an NVIDIA driver is here, but this is a CPU build: build with `--features cuda` to use it",
-        (false, false) => "CPU build, no NVIDIA driver",
+    let found = match (built, gpus.is_empty()) {
+        (true, false) => format!("CUDA build; {named}"),
+        (true, true) => "CUDA build, but `nvidia-smi` tells of no GPU: attempts run on the CPU".to_owned(),
+        (false, false) => format!("CPU build; to use {named}, build with `--features cuda`"),
+        (false, true) => "CPU build, no NVIDIA GPU".to_owned(),
     };
-    Finding { what: "CUDA", ok: built == driver, found: found.to_owned() }
+    Finding { what: "CUDA", ok: built != gpus.is_empty(), found }
 }
 
 fn state_folder(home: &Home) -> Finding {

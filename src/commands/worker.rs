@@ -55,6 +55,7 @@ pub(super) fn config(
     let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let available = u32::try_from(available).unwrap_or(u32::MAX);
     let mut config = Config::new(folder, program, cpus.unwrap_or(available).max(1));
+    config.gpus = orchestrator_worker::usable_gpus();
     config.name = name;
     config.checkpoint_every.iterations = tuning.checkpoint_every;
     config.simd = tuning.simd.map(|level| level.name().to_owned());

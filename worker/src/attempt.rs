@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::keeper::Keeper;
 use crate::{
-    command::{Command, Start},
+    command::{Command, GivenGpu, Start},
     ending::{self, Tail},
     events::{self, AttemptKey},
     fail_point,
@@ -66,7 +66,7 @@ impl Attempt {
     ///
     /// # Errors
     /// When the system has no thread for it.
-    pub(crate) fn start(shared: Arc<Shared>, assignment: Assignment) -> io::Result<Self> {
+    pub(crate) fn start(shared: Arc<Shared>, assignment: Assignment, gpu: Option<GivenGpu>) -> io::Result<Self> {
         let key = AttemptKey::from(&assignment);
         let (wake, heard) = sync_channel(MESSAGES_WAITING);
         let attempt = Self { stop: Arc::default(), wake: wake.clone(), fetching: CancellationToken::new() };
@@ -76,6 +76,7 @@ impl Attempt {
                 shared: &shared,
                 key,
                 assignment,
+                gpu,
                 stop,
                 heard,
                 tell: wake,
@@ -112,6 +113,7 @@ struct Watch<'a> {
     shared: &'a Shared,
     key: AttemptKey,
     assignment: Assignment,
+    gpu: Option<GivenGpu>,
     stop: Arc<Mutex<Option<Stop>>>,
     heard: Receiver<Heard>,
     tell: SyncSender<Heard>,
@@ -148,7 +150,7 @@ impl Watch<'_> {
             Err(last_word) => return self.unless_stopped(last_word),
         };
         let killed_for_memory = crate::process::killed_for_memory();
-        let started = Process::start(&self.shared.config.program, start.threads, &self.tell).and_then(|mut process| {
+        let started = Process::start(&self.shared.config.program, &start, &self.tell).and_then(|mut process| {
             process.say(&Command::Start(Box::new(start)))?;
             Ok(process)
         });
@@ -216,7 +218,7 @@ impl Watch<'_> {
             features,
             threads: self.assignment.cpus.max(1) as usize,
             simd: self.shared.config.simd.clone(),
-            gpu: u32::try_from(self.assignment.gpu_index).ok(),
+            gpu: self.gpu.clone(),
             checkpoint_every: self.shared.config.checkpoint_every,
             daemon_process: rustix::process::getpid().as_raw_nonzero().get(),
         };

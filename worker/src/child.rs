@@ -23,6 +23,7 @@ use orchestrator_proto::v1::{Artifact, Started, Succeeded, attempt_event::Event}
 use retrieval::{
     checkpoint::{Checkpoint, remove_partial_files},
     error::Error,
+    kind::{Backend, kind},
     nn::gemm,
 };
 
@@ -110,21 +111,29 @@ fn work(compute: &dyn Compute, code: &CodeVersion, start: &Start, pipe: &Pipe, s
         StepSpec::Extraction(_) => "extract",
         StepSpec::Run(_) => "train",
     };
-    let mut observer = AttemptObserver::new(pipe, stage, path.clone(), start.checkpoint_every, stop);
+    let backend = match take_device(compute, start) {
+        Ok(backend) => backend,
+        Err(error) => return failure(&error),
+    };
+    let kind = kind(backend);
+    let mut observer = AttemptObserver::new(pipe, stage, path.clone(), kind.clone(), start.checkpoint_every, stop);
     let resume = match take_up(&path, &mut observer) {
         Ok(resume) => resume,
         Err(error) => return failure(&error),
     };
     let from_iteration = resume.as_ref().map_or(0, |checkpoint| checkpoint.iteration);
     let code = Some(code.clone().into());
-    let started = Started { from_iteration, kind: identity::kind(), process_id: std::process::id(), code };
+    let started = Started { from_iteration, kind: kind.clone(), process_id: std::process::id(), code };
     if let Err(error) = pipe.say(Event::Started(started)) {
         return failure(&Error::file("the pipe to the daemon")(error));
     }
     observer.goes_on(resume.as_ref());
+    if start.gpu.is_some() && backend == Backend::Cpu {
+        observer.say_log("given a GPU that this step has no use for: computed on the processor");
+    }
     fail_point::passes("attempt-started");
     let began = Instant::now();
-    let computed = compute.compute(start, resume, &mut observer);
+    let computed = compute.compute(start, kind, resume, &mut observer);
     observer.flush();
     match computed {
         Ok(computed) => Event::Succeeded(Succeeded {
@@ -137,16 +146,28 @@ fn work(compute: &dyn Compute, code: &CodeVersion, start: &Start, pipe: &Pipe, s
     }
 }
 
+/// Takes the GPU that the attempt was given, if its step can use one. Returns what the attempt computes on.
+fn take_device<'a>(compute: &dyn Compute, start: &'a Start) -> Result<Backend<'a>, Error> {
+    match &start.gpu {
+        Some(gpu) if compute.runs_on_gpu(start) => {
+            compute.choose_gpu()?;
+            Ok(Backend::Cuda(&gpu.model))
+        }
+        _ => Ok(Backend::Cpu),
+    }
+}
+
 fn failure(error: &Error) -> Event {
     events::failed(error.failure_kind(), error.to_string())
 }
 
 /// The checkpoint that an earlier attempt left, without what the worker had added to it. A damaged one
-/// is set aside: the attempt begins at 0. What an earlier attempt was killed over while it wrote is removed.
+/// is set aside, one of another kind left to be replaced: the attempt begins at 0. What an earlier attempt was
+/// killed over while it wrote is removed.
 fn take_up(path: &Path, observer: &mut AttemptObserver<'_>) -> Result<Option<Checkpoint>, Error> {
     path.parent().map_or(Ok(()), remove_partial_files)?;
     match Checkpoint::load(path) {
-        Ok(checkpoint) => Ok(checkpoint.map(|checkpoint| observer.unpack(checkpoint))),
+        Ok(checkpoint) => Ok(checkpoint.and_then(|checkpoint| observer.unpack(checkpoint))),
         Err(Error::Data(why)) => {
             let aside = path.with_extension("damaged");
             fs::rename(path, &aside).map_err(Error::file(path))?;

@@ -40,12 +40,22 @@ pub struct Start {
     pub threads: usize,
     /// Forced SIMD level.
     pub simd: Option<String>,
-    /// GPU it may use.
-    pub gpu: Option<u32>,
+    /// GPU it may use; it is shown no other.
+    pub gpu: Option<GivenGpu>,
     /// When to keep checkpoints.
     pub checkpoint_every: CheckpointPolicy,
     /// Process id of the daemon.
     pub daemon_process: i32,
+}
+
+/// A GPU of this machine, given to an attempt whole or in part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct GivenGpu {
+    /// Its number, as `nvidia-smi` counts.
+    pub index: u32,
+    /// Its model, as it stands in the kind of what is computed on it.
+    pub model: String,
 }
 
 impl Command {

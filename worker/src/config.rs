@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use orchestrator_proto::v1::Gpu;
 use serde::{Deserialize, Serialize};
 
 /// Settings of a worker daemon.
@@ -14,6 +15,8 @@ pub struct Config {
     pub name: Option<String>,
     /// Processor cores that attempts may take together.
     pub cpus: u32,
+    /// GPUs that attempts may be given; [`crate::usable_gpus`] finds them. None unless set.
+    pub gpus: Vec<Gpu>,
     /// Folder of content by hash: a cache of its own, or the coordinator's when `shared_blobs`.
     pub blobs: PathBuf,
     /// Whether `blobs` is the coordinator's own folder: nothing need be fetched or uploaded then.
@@ -38,6 +41,7 @@ impl Config {
         Self {
             name: None,
             cpus,
+            gpus: Vec::new(),
             blobs: folder.join("blobs"),
             shared_blobs: false,
             program: program.into(),

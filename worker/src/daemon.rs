@@ -20,7 +20,6 @@ use crate::{
     backoff::Backoff,
     cache::{Cache, CacheError},
     config::Config,
-    devices,
     error::{WorkerError, at},
     events,
     identity::{self, FolderLock},
@@ -56,19 +55,18 @@ pub async fn run(config: Config, channel: Channel, shutdown: CancellationToken) 
         tokio::task::spawn_blocking(move || State::open(&config))
     };
     let state = state.await.map_err(|died| WorkerError::State(io::Error::other(died)))??;
-    let gpus = devices::gpus();
     let identity = RegisterRequest {
         protocol_version: PROTOCOL_VERSION,
         program_version: env!("CARGO_PKG_VERSION").into(),
         name: state.identity,
         host: identity::host(),
         cpus: config.cpus,
-        gpus: gpus.clone(),
+        gpus: config.gpus.clone(),
         memory_bytes: identity::memory_bytes(),
         kind: identity::kind(),
         held: Vec::new(),
     };
-    let slots = Slots::new(config.cpus, gpus);
+    let slots = Slots::new(config.cpus, config.gpus.clone());
     let shared = Arc::new(Shared {
         cache: Cache::new(state.blobs.clone(), config.shared_blobs, channel.clone()),
         config,

@@ -100,7 +100,7 @@ pub(crate) fn force_simd(name: &str) -> Result<(), String> {
     force_simd_level(level)
 }
 
-/// Kind of the scores computed here: backend, SIMD level, program version.
+/// Kind of the scores computed here on the processor: backend, SIMD level, program version.
 pub(crate) fn kind() -> String {
     retrieval::kind::kind(Backend::Cpu)
 }

@@ -28,7 +28,8 @@ mod slots;
 mod step_folder;
 
 pub use child::{Compute, Computed, attempt_main, attempt_with};
-pub use command::Start;
+pub use command::{GivenGpu, Start};
 pub use config::{CheckpointPolicy, Config};
 pub use daemon::run;
+pub use devices::{found_gpus, usable_gpus};
 pub use error::WorkerError;

@@ -200,8 +200,8 @@ impl Poll {
         }
         let refusal =
             if self.draining { Err("the worker is shut down".to_owned()) } else { self.slots.take(&assignment) };
-        let started = refusal.and_then(|()| {
-            Attempt::start(Arc::clone(&self.shared), assignment).map_err(|error| {
+        let started = refusal.and_then(|gpu| {
+            Attempt::start(Arc::clone(&self.shared), assignment, gpu).map_err(|error| {
                 self.slots.give_back(key);
                 format!("no thread for the attempt: {error}")
             })

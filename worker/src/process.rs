@@ -13,7 +13,10 @@ use std::{
 use orchestrator_proto::{frames, v1::AttemptEvent};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use crate::{command::Command, events::LINE_BYTES};
+use crate::{
+    command::{Command, Start},
+    events::LINE_BYTES,
+};
 
 /// Largest message that is taken from an attempt, in bytes.
 const MESSAGE_BYTES: usize = 4 << 20;
@@ -48,15 +51,20 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `program attempt` in a process group of its own, with `threads` threads at most. The
-    /// thread that calls this must live as long as the process: its end is the process's death signal.
-    pub(crate) fn start(program: &Path, threads: usize, heard: &SyncSender<Heard>) -> io::Result<Self> {
-        let threads = threads.to_string();
+    /// Starts `program attempt` in a process group of its own, with the threads of its start at most, and
+    /// no sight of a GPU but the one given to it. The thread that calls this must live as long as the
+    /// process: its end is the process's death signal.
+    pub(crate) fn start(program: &Path, start: &Start, heard: &SyncSender<Heard>) -> io::Result<Self> {
+        let threads = start.threads.to_string();
+        let shown = start.gpu.as_ref().map_or_else(String::new, |gpu| gpu.index.to_string());
         let mut child = std::process::Command::new(program)
             .arg("attempt")
             .env("RAYON_NUM_THREADS", &threads)
             .env("CANDLE_NUM_THREADS", &threads)
             .env("OMP_NUM_THREADS", &threads)
+            // CUDA counts the fastest GPU first unless told to count as `nvidia-smi` does.
+            .env("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+            .env("CUDA_VISIBLE_DEVICES", shown)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use orchestrator_proto::v1::{Assignment, Gpu, GpuFree};
 
-use crate::events::AttemptKey;
+use crate::{command::GivenGpu, events::AttemptKey};
 
 /// Tolerance for shares that add up to a whole device only up to rounding.
 const ROUNDING: f64 = 1e-9;
@@ -28,9 +28,9 @@ impl Slots {
         Self { cpus, gpus, taken: BTreeMap::new() }
     }
 
-    /// Takes what an assignment asks for; on a refusal says what there is too little of. A step that
-    /// asks for no core at all takes one.
-    pub(crate) fn take(&mut self, assignment: &Assignment) -> Result<(), String> {
+    /// Takes what an assignment asks for, and says which GPU that is; on a refusal says what there is too
+    /// little of. A step that asks for no core at all takes one.
+    pub(crate) fn take(&mut self, assignment: &Assignment) -> Result<Option<GivenGpu>, String> {
         let cpus = assignment.cpus.max(1);
         let free = self.cpus_free();
         if cpus > free {
@@ -40,16 +40,19 @@ impl Slots {
             Err(_) => None,
             Ok(index) => {
                 let share = assignment.gpu_share;
-                let free = self.gpus_free().into_iter().find(|gpu| gpu.index == index).map(|gpu| gpu.share);
-                let Some(free) = free else { return Err(format!("GPU {index} asked for, there is none")) };
+                let Some(gpu) = self.gpus.iter().find(|gpu| gpu.index == index) else {
+                    return Err(format!("GPU {index} asked for, there is none"));
+                };
+                let free = self.share_free(index);
                 if !(0.0..=free + ROUNDING).contains(&share) {
                     return Err(format!("a share of {share} of GPU {index} asked for, {free} is free"));
                 }
-                Some((index, share))
+                Some((GivenGpu { index, model: gpu.model.clone() }, share))
             }
         };
-        self.taken.insert(assignment.into(), Taken { cpus, gpu });
-        Ok(())
+        let taken = Taken { cpus, gpu: gpu.as_ref().map(|(gpu, share)| (gpu.index, *share)) };
+        self.taken.insert(assignment.into(), taken);
+        Ok(gpu.map(|(gpu, _)| gpu))
     }
 
     /// Gives back what an attempt had.
@@ -64,14 +67,13 @@ impl Slots {
 
     /// What is left of each device.
     pub(crate) fn gpus_free(&self) -> Vec<GpuFree> {
-        let taken = |index| self.taken.values().filter_map(|taken| taken.gpu).filter(move |(gpu, _)| *gpu == index);
-        self.gpus
-            .iter()
-            .map(|gpu| {
-                let used: f64 = taken(gpu.index).map(|(_, share)| share).sum();
-                GpuFree { index: gpu.index, share: (1.0 - used).max(0.0) }
-            })
-            .collect()
+        self.gpus.iter().map(|gpu| GpuFree { index: gpu.index, share: self.share_free(gpu.index) }).collect()
+    }
+
+    fn share_free(&self, index: u32) -> f64 {
+        let taken = self.taken.values().filter_map(|taken| taken.gpu).filter(|(gpu, _)| *gpu == index);
+        let used: f64 = taken.map(|(_, share)| share).sum();
+        (1.0 - used).max(0.0)
     }
 }
 
@@ -87,7 +89,8 @@ mod tests {
     fn nothing_is_given_twice_and_everything_comes_back() {
         let gpu = Gpu { index: 3, model: "test".into(), memory_bytes: 1 };
         let mut slots = Slots::new(4, vec![gpu]);
-        slots.take(&assignment(1, 2, 3, 0.3)).unwrap();
+        let given = slots.take(&assignment(1, 2, 3, 0.3)).unwrap();
+        assert_eq!(given, Some(GivenGpu { index: 3, model: "test".into() }));
         slots.take(&assignment(2, 0, 3, 0.7)).unwrap();
         assert_eq!(slots.cpus_free(), 1);
         assert!(slots.gpus_free()[0].share < ROUNDING);
@@ -97,6 +100,7 @@ mod tests {
         assert!(slots.take(&assignment(3, 1, 3, f64::NAN)).is_err());
         slots.give_back(AttemptKey::new(1, 1));
         assert_eq!(slots.cpus_free(), 3);
-        slots.take(&assignment(3, 3, 3, 0.3)).unwrap();
+        slots.take(&assignment(3, 2, 3, 0.3)).unwrap();
+        assert_eq!(slots.take(&assignment(4, 1, -1, 0.0)).unwrap(), None);
     }
 }

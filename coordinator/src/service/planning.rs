@@ -3,7 +3,7 @@
 use experiment_spec::{
     catalog::Catalog,
     plan::plan,
-    run::{Resources, StepSpec},
+    run::{Device, Resources, StepSpec},
     spec::{Problem, TableSpec, parse},
 };
 
@@ -51,9 +51,12 @@ pub(crate) fn read(yaml: &str, catalog: &Catalog) -> Result<Planned, Vec<Problem
                 fingerprint: extraction.fingerprint,
                 label: extraction.spec.encoder.clone(),
                 needs: None,
-                // Every run waits for it and it does not wait beside them: it may have the whole machine.
+                // Every run waits for it and it does not wait beside them: it may have the whole machine,
+                // but no GPU: encoders run on the processor.
                 resources: Resources {
                     cpus: submission.resources.cpus.max(EXTRACTION_CPUS),
+                    gpus: 0.0,
+                    device: Device::Cpu,
                     ..submission.resources.clone()
                 },
                 retries: submission.retries,

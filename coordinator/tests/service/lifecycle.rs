@@ -41,6 +41,20 @@ async fn a_submission_runs_to_its_records() {
 }
 
 #[tokio::test]
+async fn runs_that_insist_on_a_gpu_do_not_insist_for_their_features() {
+    let home = tempfile::tempdir().unwrap();
+    let mut server = start(home.path()).await;
+    let submitted = server.submit(&format!("{YAML}resources: {{ device: cuda }}\n")).await;
+    assert_eq!(submitted.problems, []);
+    let mut worker = Worker::join(&mut server, "without GPUs", 2).await;
+    let given = worker.poll(&mut server).await.assignments;
+    assert_eq!(given.iter().map(|a| (a.step_id, a.gpu_index)).collect::<Vec<_>>(), [(1, -1)]);
+    worker.succeed(1, 1, support::extracted());
+    assert_eq!(worker.poll(&mut server).await.assignments, [], "runs wait for a GPU");
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn many_long_scores_come_in_pages() {
     let home = tempfile::tempdir().unwrap();
     let mut server = start(home.path()).await;

@@ -126,6 +126,11 @@ pub trait Method: Sync {
         false
     }
 
+    /// Whether `fit` computes on the GPU when the process has taken one (see [`crate::nn::device`]).
+    fn runs_on_gpu(&self) -> bool {
+        false
+    }
+
     /// Fits on the training pairs.
     ///
     /// # Errors

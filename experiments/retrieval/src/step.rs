@@ -13,7 +13,7 @@ use crate::{
     extraction::{self, extract},
     feature_file::FeatureFile,
     features::Split,
-    method::Observer,
+    method::{Method, Observer},
     outcome, protocol, registry,
 };
 
@@ -24,6 +24,16 @@ pub struct Computed {
     pub scores: Scores,
     /// Names of the files left in the step's folder.
     pub artifacts: Vec<String>,
+}
+
+/// Whether the step computes on the GPU when the process has taken one: runs of some methods do. All else
+/// is the processor's.
+#[must_use]
+pub fn runs_on_gpu(step: &StepSpec) -> bool {
+    match step {
+        StepSpec::Extraction(_) => false,
+        StepSpec::Run(spec) => registry::find(&spec.method).is_some_and(Method::runs_on_gpu),
+    }
 }
 
 /// Computes a step in its folder. A run reads the features file `features`; `kind` is that of its scores

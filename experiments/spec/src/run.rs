@@ -83,7 +83,7 @@ pub enum FailureKind {
     Timeout,
     /// Its worker was not heard of any more.
     Lost,
-    /// Its process was killed or crashed.
+    /// Its process was killed or crashed, or its worker failed it (a file, a GPU).
     Killed,
     /// What was asked for cannot be done (parameters, program of the user's own).
     UserError,

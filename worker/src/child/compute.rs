@@ -3,8 +3,8 @@
 use retrieval::{
     checkpoint::Checkpoint,
     error::{Error, Result},
-    kind::{Backend, kind},
     method::Observer,
+    nn::device,
     step,
 };
 
@@ -21,11 +21,26 @@ pub struct Computed {
 
 /// Computes steps.
 pub trait Compute {
-    /// Computes the step, going on from `resume`.
+    /// Whether the step is computed on the GPU when there is one; else it is the processor's in any case.
+    fn runs_on_gpu(&self, start: &Start) -> bool;
+
+    /// Takes the one GPU that this process sees. Called at most once, before anything is computed.
+    ///
+    /// # Errors
+    /// When it cannot be used: nothing is computed on another device instead.
+    fn choose_gpu(&self) -> Result<()>;
+
+    /// Computes the step, going on from `resume`; `kind` is that of its scores.
     ///
     /// # Errors
     /// By kind, which decides whether another attempt is made.
-    fn compute(&self, start: &Start, resume: Option<Checkpoint>, observer: &mut dyn Observer) -> Result<Computed>;
+    fn compute(
+        &self,
+        start: &Start,
+        kind: String,
+        resume: Option<Checkpoint>,
+        observer: &mut dyn Observer,
+    ) -> Result<Computed>;
 }
 
 /// The real thing: everything that the numeric crate can compute.
@@ -33,15 +48,79 @@ pub trait Compute {
 pub(super) struct Retrieval;
 
 impl Compute for Retrieval {
-    fn compute(&self, start: &Start, resume: Option<Checkpoint>, observer: &mut dyn Observer) -> Result<Computed> {
+    fn runs_on_gpu(&self, start: &Start) -> bool {
+        step::runs_on_gpu(&start.spec)
+    }
+
+    fn choose_gpu(&self) -> Result<()> {
+        device::choose_gpu()
+    }
+
+    fn compute(
+        &self,
+        start: &Start,
+        kind: String,
+        resume: Option<Checkpoint>,
+        observer: &mut dyn Observer,
+    ) -> Result<Computed> {
         let features = match start.features.as_slice() {
             [] => None,
             [(_, path)] => Some(path.as_path()),
             several => return Err(Error::Data(format!("one file of features expected, {} were given", several.len()))),
         };
-        let computed = step::compute(&start.spec, features, &start.folder, kind(Backend::Cpu), observer, resume)?;
+        let computed = step::compute(&start.spec, features, &start.folder, kind, observer, resume)?;
         let scores_json = serde_json::to_string(&computed.scores)
             .map_err(|error| Error::Data(format!("the scores cannot be written down: {error}")))?;
         Ok(Computed { scores_json, artifacts: computed.artifacts })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use experiment_spec::run::{ExtractionSpec, FailureKind, RunSpec, StepSpec};
+
+    use super::*;
+
+    fn start(spec: StepSpec) -> Start {
+        Start {
+            fingerprint: spec.fingerprint(),
+            spec,
+            folder: std::path::PathBuf::new(),
+            features: Vec::new(),
+            threads: 1,
+            simd: None,
+            gpu: None,
+            checkpoint_every: crate::CheckpointPolicy::default(),
+            daemon_process: 1,
+        }
+    }
+
+    #[test]
+    fn a_gpu_is_for_methods_that_can_use_it_and_refused_by_a_program_without_cuda() {
+        let features = ExtractionSpec {
+            data_set: "emoji".into(),
+            data_set_version: "1".into(),
+            encoder: "small".into(),
+            encoder_revision: 1,
+            epochs: 1,
+            seed: 1,
+        };
+        let run = |method: &str| {
+            start(StepSpec::Run(RunSpec {
+                method: method.into(),
+                method_revision: 1,
+                parameters: std::collections::BTreeMap::new(),
+                features: features.clone(),
+                seed: 1,
+                protocol: 1,
+            }))
+        };
+        assert!(Retrieval.runs_on_gpu(&run("cm-gans")) && !Retrieval.runs_on_gpu(&run("no-such-method")));
+        assert!(!Retrieval.runs_on_gpu(&start(StepSpec::Extraction(features.clone()))));
+        if cfg!(not(feature = "cuda")) {
+            let refused = Retrieval.choose_gpu().unwrap_err();
+            assert_eq!(refused.failure_kind(), FailureKind::Killed);
+            assert!(refused.to_string().contains("without CUDA"), "{refused}");
+        }
     }
 }

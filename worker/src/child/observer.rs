@@ -1,7 +1,6 @@
 //! Tells the daemon what a computation does, at a bounded rate, and keeps its checkpoints.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::PathBuf,
     sync::atomic::Ordering,
@@ -27,6 +26,8 @@ const METRIC_POINTS: usize = 500;
 const RATE: Duration = Duration::from_secs(5);
 /// Fact of a checkpoint that holds the metric points since the one before: they may be in no outbox yet.
 const POINTS_FACT: &str = "worker.metrics";
+/// Fact of a checkpoint that holds the kind of what led to it.
+const KIND_FACT: &str = "worker.kind";
 /// Most points that a checkpoint holds; older ones were said long ago.
 const MOST_POINTS: usize = 20_000;
 /// Iterations that a computation which keeps no checkpoints may go on after it was told to stop.
@@ -38,6 +39,7 @@ pub(super) struct AttemptObserver<'a> {
     pipe: &'a Pipe,
     stage: &'static str,
     path: PathBuf,
+    kind: String,
     policy: CheckpointPolicy,
     stop: StopFlag,
     points: Vec<MetricPoint>,
@@ -81,6 +83,7 @@ impl<'a> AttemptObserver<'a> {
         pipe: &'a Pipe,
         stage: &'static str,
         path: PathBuf,
+        kind: String,
         policy: CheckpointPolicy,
         stop: StopFlag,
     ) -> Self {
@@ -89,6 +92,7 @@ impl<'a> AttemptObserver<'a> {
             pipe,
             stage,
             path,
+            kind,
             policy,
             stop,
             points: Vec::new(),
@@ -103,14 +107,24 @@ impl<'a> AttemptObserver<'a> {
         }
     }
 
-    /// Takes the metric points out of a checkpoint, to be said again.
-    pub(super) fn unpack(&mut self, mut checkpoint: Checkpoint) -> Checkpoint {
+    /// Takes the metric points out of a checkpoint, to be said again. `None` for one of another kind: what
+    /// two kinds computed between them could never be repeated.
+    pub(super) fn unpack(&mut self, mut checkpoint: Checkpoint) -> Option<Checkpoint> {
+        let kind = checkpoint.facts.remove(KIND_FACT).unwrap_or_default();
+        if kind != self.kind {
+            let line = format!(
+                "the checkpoint of iteration {} is of kind `{kind}`, this attempt of kind `{}`: beginning again",
+                checkpoint.iteration, self.kind
+            );
+            self.say_log(&line);
+            return None;
+        }
         if let Some(text) = checkpoint.facts.remove(POINTS_FACT) {
             let points: Vec<(String, u64, f64)> = serde_json::from_str(&text).unwrap_or_default();
             self.points =
                 points.into_iter().map(|(name, iteration, value)| MetricPoint { name, iteration, value }).collect();
         }
-        checkpoint
+        Some(checkpoint)
     }
 
     /// Sets the clocks for the first iteration.
@@ -217,8 +231,8 @@ impl Observer for AttemptObserver<'_> {
             self.points_since_checkpoint.iter().map(|p| (p.name.as_str(), p.iteration, p.value)).collect();
         // JSON has no word for NaN: a run with one is about to fail, its points are read back as none.
         let points = serde_json::to_string(&points).map_err(|e| Error::Data(e.to_string()))?;
-        let more = BTreeMap::from([(POINTS_FACT.to_owned(), points)]);
-        checkpoint.save_with(&self.path, &more, || fail_point::passes("checkpoint-before-rename"))?;
+        let added = [(POINTS_FACT.to_owned(), points), (KIND_FACT.to_owned(), self.kind.clone())];
+        checkpoint.save_with(&self.path, &added.into(), || fail_point::passes("checkpoint-before-rename"))?;
         fail_point::passes("checkpoint-written");
         self.points_since_checkpoint.clear();
         self.checkpoint_iteration = checkpoint.iteration;

@@ -8,6 +8,7 @@ mod coordinator;
 mod disk;
 mod endings;
 mod faults;
+mod gpus;
 mod steps;
 mod worker;
 
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
         Some("parent") => return child::parent_process(),
         _ => {}
     }
-    let tests: Vec<Test> = [endings::TESTS, faults::TESTS, disk::TESTS, child::TESTS].concat();
+    let tests: Vec<Test> = [endings::TESTS, faults::TESTS, disk::TESTS, gpus::TESTS, child::TESTS].concat();
     if arguments.iter().any(|argument| argument == "--list") {
         for (name, _) in &tests {
             println!("{name}: test");

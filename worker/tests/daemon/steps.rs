@@ -68,8 +68,27 @@ fn advance(state: f64, iteration: u64) -> f64 {
 
 pub(crate) struct Steps;
 
+/// A GPU that never answers.
+pub(crate) const DEAD_GPU: u32 = 9;
+
 impl Compute for Steps {
-    fn compute(&self, start: &Start, resume: Option<Checkpoint>, observer: &mut dyn Observer) -> Result<Computed> {
+    fn runs_on_gpu(&self, start: &Start) -> bool {
+        !matches!(&start.spec, StepSpec::Run(spec) if spec.method == "processor")
+    }
+
+    /// Looks at no GPU: this build may have none.
+    fn choose_gpu(&self) -> Result<()> {
+        let shown = std::env::var("CUDA_VISIBLE_DEVICES").unwrap();
+        if shown == DEAD_GPU.to_string() { Err(Error::Gpu(format!("GPU {shown} does not answer"))) } else { Ok(()) }
+    }
+
+    fn compute(
+        &self,
+        start: &Start,
+        kind: String,
+        resume: Option<Checkpoint>,
+        observer: &mut dyn Observer,
+    ) -> Result<Computed> {
         let StepSpec::Run(spec) = &start.spec else { return Err(Error::User("runs only".into())) };
         match spec.method.as_str() {
             "cm-gans" => {
@@ -99,6 +118,11 @@ impl Compute for Steps {
             "features" => {
                 let read = |(name, path): &(String, std::path::PathBuf)| (name.clone(), std::fs::read(path).unwrap());
                 observer.log(&format!("{:?}", start.features.iter().map(read).collect::<Vec<_>>()));
+            }
+            "devices" | "processor" => {
+                let shown = ["CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"].map(std::env::var);
+                observer.log(&format!("{shown:?}"));
+                return Ok(Computed { scores_json: kind, artifacts: Vec::new() });
             }
             "escape" => {
                 let outside = Computed { scores_json: "{}".into(), artifacts: vec!["../attempt".into()] };

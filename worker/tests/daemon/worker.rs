@@ -64,11 +64,18 @@ impl Fixture {
 
     /// A daemon in a process of its own, with a fail point if there is a name.
     pub(crate) fn daemon_process(&self, fail_point: &str) -> Killable {
+        self.daemon_process_with(|command| {
+            if !fail_point.is_empty() {
+                command.env("ORCHESTRATOR_FAIL_POINT", fail_point);
+            }
+        })
+    }
+
+    /// A daemon in a process of its own, in an environment of its own.
+    pub(crate) fn daemon_process_with(&self, change: impl FnOnce(&mut Command)) -> Killable {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.arg("daemon").arg(&self.coordinator.url).arg(self.folder.path()).stderr(Stdio::null());
-        if !fail_point.is_empty() {
-            command.env("ORCHESTRATOR_FAIL_POINT", fail_point);
-        }
+        change(&mut command);
         Killable(command.spawn().unwrap())
     }
 
@@ -119,9 +126,10 @@ impl Drop for Killable {
     }
 }
 
-/// The argument `daemon URL FOLDER`: works until it is killed.
+/// The argument `daemon URL FOLDER`: offers the GPUs it can use, and works until it is killed.
 pub(crate) fn daemon_process(arguments: &[String]) -> ExitCode {
-    let config = config(Path::new(&arguments[1]));
+    let mut config = config(Path::new(&arguments[1]));
+    config.gpus = orchestrator_worker::usable_gpus();
     let url = arguments[0].clone();
     let ended = runtime().block_on(async move {
         let channel = Endpoint::from_shared(url).unwrap().connect_lazy();

@@ -50,6 +50,10 @@ impl Method for CmGans {
         Configuration::read(parameters).is_ok_and(|it| it.schedule.selection == Selection::BestOnValidation)
     }
 
+    fn runs_on_gpu(&self) -> bool {
+        true
+    }
+
     fn fit(&self, data: TrainingData<'_>, context: FitContext<'_>) -> Result<Box<dyn Fitted>> {
         let configuration = Configuration::read(context.parameters)?;
         let mut training = Training::begin(configuration, data, context.seed, context.resume)?;

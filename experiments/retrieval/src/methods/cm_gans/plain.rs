@@ -275,12 +275,18 @@ impl<T: Real> PlainForm<T> {
         let optimiser = self.optimisers.get_mut(&player).expect("the state was checked to have every player's moments");
         optimiser.update(&self.weights, &gradients, rate)?;
 
-        let values: Vec<f64> = terms.to_dtype(DType::F64)?.to_vec1()?;
+        let mut scalars: Vec<Tensor> = objective.terms.iter().map(|(_, value)| value.clone()).collect();
+        for (_, logits) in &objective.logits {
+            scalars.push(logits.mean_all()?);
+        }
+        // Read at once: every read waits for the device.
+        let read: Vec<f64> = Tensor::stack(&scalars, 0)?.to_dtype(DType::F64)?.to_vec1()?;
+        let (values, means) = read.split_at(objective.terms.len());
+        for ((group, _), mean) in objective.logits.iter().zip(means) {
+            watcher.mean_logit(player, group, *mean);
+        }
         let terms: Vec<(&'static str, f64)> =
             objective.terms.iter().map(|(name, _)| *name).zip(values.iter().copied()).collect();
-        for (group, logits) in &objective.logits {
-            watcher.mean_logit(player, group, logits.mean_all()?.to_dtype(DType::F64)?.to_scalar()?);
-        }
         let gradients = if watcher.wants_gradients() { Some(download(gradients.iter())?) } else { None };
         watcher.update(Update { player, loss: values.iter().sum(), terms: &terms, gradients });
         Ok(())
