@@ -11,6 +11,7 @@ pub mod extraction;
 pub mod feature_file;
 pub mod features;
 pub mod kind;
+pub mod linalg;
 pub mod method;
 pub mod methods;
 pub mod metrics;

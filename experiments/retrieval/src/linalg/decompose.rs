@@ -1,0 +1,144 @@
+//! Singular values and eigenvalues, largest first.
+
+use faer::{
+    Mat, MatRef, Par,
+    diag::Diag,
+    dyn_stack::{MemBuffer, MemStack},
+    linalg::{
+        evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch},
+        svd::{ComputeSvdVectors, svd, svd_scratch},
+    },
+};
+
+use crate::error::{Error, Result};
+
+/// `a = left diag(values) right'`, with min(m, n) columns on both sides.
+#[derive(Clone, Debug)]
+pub struct Svd {
+    /// Left singular vectors as columns: m x min(m, n).
+    pub left: Mat<f64>,
+    /// Singular values, falling.
+    pub values: Vec<f64>,
+    /// Right singular vectors as columns: n x min(m, n).
+    pub right: Mat<f64>,
+}
+
+/// Thin singular value decomposition of an m x n matrix, named `what` in errors. A matrix that is much longer than
+/// wide is reduced by a QR decomposition first (faer does so), so 4096 x 300 costs little more than 300 x 300.
+///
+/// # Errors
+/// [`Error::Data`] when a value is not finite or the iteration does not converge.
+pub fn thin_svd(a: MatRef<'_, f64>, what: &str) -> Result<Svd> {
+    check_finite(a, what)?;
+    let ((m, n), size) = (a.shape(), a.nrows().min(a.ncols()));
+    let (mut left, mut right) = (Mat::zeros(m, size), Mat::zeros(n, size));
+    let mut values = Diag::zeros(size);
+    let thin = ComputeSvdVectors::Thin;
+    let mut memory = MemBuffer::new(svd_scratch::<f64>(m, n, thin, thin, Par::Seq, Default::default()));
+    svd(
+        a,
+        values.as_mut(),
+        Some(left.as_mut()),
+        Some(right.as_mut()),
+        Par::Seq,
+        MemStack::new(&mut memory),
+        Default::default(),
+    )
+    .map_err(|_| no_convergence("singular values", what))?;
+    Ok(Svd { left, values: values.column_vector().iter().copied().collect(), right })
+}
+
+/// `a = vectors diag(values) vectors'`.
+#[derive(Clone, Debug)]
+pub struct Eigen {
+    /// Eigenvalues, falling.
+    pub values: Vec<f64>,
+    /// Eigenvectors as columns, in the same order.
+    pub vectors: Mat<f64>,
+}
+
+/// Eigenvalues and eigenvectors of a symmetric matrix, of which the lower triangle is read.
+///
+/// # Errors
+/// As [`thin_svd`].
+///
+/// # Panics
+/// If the matrix is not square: a broken invariant of the caller.
+pub fn symmetric_eigen(a: MatRef<'_, f64>, what: &str) -> Result<Eigen> {
+    assert_eq!(a.nrows(), a.ncols(), "a symmetric matrix is square");
+    check_finite(a, what)?;
+    let n = a.nrows();
+    let (mut vectors, mut values) = (Mat::zeros(n, n), Diag::zeros(n));
+    let yes = ComputeEigenvectors::Yes;
+    let mut memory = MemBuffer::new(self_adjoint_evd_scratch::<f64>(n, yes, Par::Seq, Default::default()));
+    let stack = MemStack::new(&mut memory);
+    self_adjoint_evd(a, values.as_mut(), Some(vectors.as_mut()), Par::Seq, stack, Default::default())
+        .map_err(|_| no_convergence("eigenvalues", what))?;
+    // faer gives them rising.
+    let values = values.column_vector().iter().rev().copied().collect();
+    Ok(Eigen { values, vectors: vectors.as_ref().reverse_cols().to_owned() })
+}
+
+fn no_convergence(values: &str, what: &str) -> Error {
+    Error::Data(format!("the {values} of {what} were not found: the iteration does not converge"))
+}
+
+fn check_finite(a: MatRef<'_, f64>, what: &str) -> Result<()> {
+    if a.col_iter().all(|column| column.iter().all(|value| value.is_finite())) {
+        return Ok(());
+    }
+    Err(Error::Data(format!("{what} has values that are not finite: features are too large, or damaged")))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::linalg::{components::scale_columns, product::product};
+
+    fn largest_difference(a: &Mat<f64>, b: &Mat<f64>) -> f64 {
+        (a - b)
+            .col_iter()
+            .flat_map(|column| column.iter().map(|value| value.abs()).collect::<Vec<_>>())
+            .fold(0.0, f64::max)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn factors_are_orthonormal_and_give_the_matrix_back(
+            m in 1usize..9, n in 1usize..9, values in proptest::collection::vec(-3.0f64..3.0, 64),
+        ) {
+            let a = Mat::from_fn(m, n, |i, j| values[i * 8 + j]);
+            let found = thin_svd(a.as_ref(), "a").unwrap();
+            let again = product(scale_columns(found.left.as_ref(), &found.values).as_ref(), found.right.transpose());
+            prop_assert!(largest_difference(&a, &again) < 1e-12);
+            let size = m.min(n);
+            for side in [&found.left, &found.right] {
+                let gram = product(side.transpose(), side.as_ref());
+                prop_assert!(largest_difference(&gram, &Mat::identity(size, size)) < 1e-12);
+            }
+            prop_assert!(found.values.is_sorted_by(|a, b| a >= b));
+        }
+
+        #[test]
+        fn the_eigen_equation_holds(n in 1usize..9, values in proptest::collection::vec(-3.0f64..3.0, 64)) {
+            let a = Mat::from_fn(n, n, |i, j| values[i.max(j) * 8 + i.min(j)]);
+            let found = symmetric_eigen(a.as_ref(), "a").unwrap();
+            let left = product(a.as_ref(), found.vectors.as_ref());
+            prop_assert!(largest_difference(&left, &scale_columns(found.vectors.as_ref(), &found.values)) < 1e-12);
+            let gram = product(found.vectors.transpose(), found.vectors.as_ref());
+            prop_assert!(largest_difference(&gram, &Mat::identity(n, n)) < 1e-12);
+            prop_assert!(found.values.is_sorted_by(|a, b| a >= b));
+        }
+    }
+
+    #[test]
+    fn values_that_are_not_finite_are_refused() {
+        let a = Mat::from_fn(2, 2, |i, j| if i == j { f64::INFINITY } else { 0.0 });
+        assert!(thin_svd(a.as_ref(), "the cross-covariance").unwrap_err().to_string().starts_with("the cross-cov"));
+        assert!(symmetric_eigen(a.as_ref(), "the kernel").unwrap_err().to_string().starts_with("the kernel has"));
+    }
+}
