@@ -29,6 +29,8 @@ pub(crate) fn scores(maps: [f64; 6]) -> Scores {
         kind: "cpu avx2 0.1.0".to_owned(),
         selected_iteration: 40,
         facts: BTreeMap::new(),
+        tuning: None,
+        notes: Vec::new(),
     }
 }
 
