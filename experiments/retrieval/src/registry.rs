@@ -1,8 +1,12 @@
 //! The methods that a submission may name, in the order of the paper's tables: one line each.
 
-use crate::{method::Method, methods::cm_gans::fit::CmGans};
+use crate::{
+    method::Method,
+    methods::{cm_gans::fit::CmGans, jrl::Jrl, lgcfl::Lgcfl},
+    tuning::closed_form::Solved,
+};
 
-static METHODS: [&dyn Method; 1] = [&CmGans];
+static METHODS: [&dyn Method; 3] = [&CmGans, &Solved(Lgcfl), &Solved(Jrl)];
 
 /// Every method, in the order of the paper's tables.
 #[must_use]

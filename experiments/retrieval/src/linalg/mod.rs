@@ -6,5 +6,6 @@
 pub mod cholesky;
 pub mod components;
 pub mod decompose;
+pub mod graph;
 pub mod product;
 pub mod standardise;

@@ -1,4 +1,7 @@
 //! The methods of the paper, one file or folder each.
 
 pub mod cm_gans;
+pub mod jrl;
+pub mod lgcfl;
+mod nearest_labels;
 pub mod projection;

@@ -38,6 +38,12 @@ impl Projection {
         Self { image, text, worth: None, record }
     }
 
+    /// The maps as they were found: components that are scores of classes have signs of their own.
+    #[must_use]
+    pub fn as_found(image: (Standardisation, Mat<f64>), text: (Standardisation, Mat<f64>), record: FitRecord) -> Self {
+        Self { image, text, worth: None, record }
+    }
+
     /// The same maps with a number for each component, kept as tensor `name`.
     #[must_use]
     pub fn with_worth(self, name: &'static str, values: Vec<f64>) -> Self {
