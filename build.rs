@@ -58,9 +58,9 @@ pub(crate) fn watched(git: &str, package: &Path) -> Vec<String> {
 fn at(git: &str, package: &Path) -> Command {
     let mut command = Command::new(git);
     command.current_dir(package).arg("--no-optional-locks");
-    POINTERS.iter().for_each(|name| {
+    for name in POINTERS {
         command.env_remove(name);
-    });
+    }
     command
 }
 

@@ -61,7 +61,7 @@ impl<'a> From<&'a [f64]> for Reals<'a> {
     }
 }
 
-impl<'a> Reals<'a> {
+impl Reals<'_> {
     /// Number of values.
     #[must_use]
     pub fn len(self) -> usize {

@@ -56,6 +56,7 @@ impl Observer for Everything {
     }
 }
 
+#[allow(clippy::large_types_passed_by_value)] // as the method takes it
 fn fit(
     data: TrainingData<'_>,
     parameters: &Parameters,

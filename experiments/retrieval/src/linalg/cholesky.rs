@@ -1,10 +1,10 @@
 //! Symmetric positive definite matrices by their Cholesky factor: solving and whitening.
 
 use faer::{
-    Mat, MatRef, Par,
+    Mat, MatRef, Par, Spec,
     dyn_stack::{MemBuffer, MemStack},
     linalg::{
-        cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch},
+        cholesky::llt::factor::{LltRegularization, cholesky_in_place, cholesky_in_place_scratch},
         triangular_solve::{solve_lower_triangular_in_place, solve_upper_triangular_in_place},
     },
 };
@@ -48,9 +48,9 @@ impl Cholesky {
         assert_eq!(s.nrows(), s.ncols(), "a symmetric matrix is square");
         let n = s.nrows();
         let mut factor = Mat::from_fn(n, n, |i, j| if i >= j { s[(i, j)] } else { 0.0 });
-        let mut memory = MemBuffer::new(cholesky_in_place_scratch::<f64>(n, Par::Seq, Default::default()));
+        let mut memory = MemBuffer::new(cholesky_in_place_scratch::<f64>(n, Par::Seq, Spec::default()));
         let stack = MemStack::new(&mut memory);
-        let found = cholesky_in_place(factor.as_mut(), Default::default(), Par::Seq, stack, Default::default());
+        let found = cholesky_in_place(factor.as_mut(), LltRegularization::default(), Par::Seq, stack, Spec::default());
         let largest = (0..n).map(|i| s[(i, i)]).fold(0.0, f64::max);
         let least = (0..n).map(|i| factor[(i, i)] * factor[(i, i)]).fold(f64::INFINITY, f64::min);
         if found.is_err() || (n > 0 && (least.is_nan() || least <= share * largest)) {

@@ -1,7 +1,7 @@
 //! Singular values and eigenvalues, largest first.
 
 use faer::{
-    Mat, MatRef, Par,
+    Mat, MatRef, Par, Spec,
     diag::Diag,
     dyn_stack::{MemBuffer, MemStack},
     linalg::{
@@ -34,7 +34,7 @@ pub fn thin_svd(a: MatRef<'_, f64>, what: &str) -> Result<Svd> {
     let (mut left, mut right) = (Mat::zeros(m, size), Mat::zeros(n, size));
     let mut values = Diag::zeros(size);
     let thin = ComputeSvdVectors::Thin;
-    let mut memory = MemBuffer::new(svd_scratch::<f64>(m, n, thin, thin, Par::Seq, Default::default()));
+    let mut memory = MemBuffer::new(svd_scratch::<f64>(m, n, thin, thin, Par::Seq, Spec::default()));
     svd(
         a,
         values.as_mut(),
@@ -42,7 +42,7 @@ pub fn thin_svd(a: MatRef<'_, f64>, what: &str) -> Result<Svd> {
         Some(right.as_mut()),
         Par::Seq,
         MemStack::new(&mut memory),
-        Default::default(),
+        Spec::default(),
     )
     .map_err(|_| no_convergence("singular values", what))?;
     Ok(Svd { left, values: values.column_vector().iter().copied().collect(), right })
@@ -70,9 +70,9 @@ pub fn symmetric_eigen(a: MatRef<'_, f64>, what: &str) -> Result<Eigen> {
     let n = a.nrows();
     let (mut vectors, mut values) = (Mat::zeros(n, n), Diag::zeros(n));
     let yes = ComputeEigenvectors::Yes;
-    let mut memory = MemBuffer::new(self_adjoint_evd_scratch::<f64>(n, yes, Par::Seq, Default::default()));
+    let mut memory = MemBuffer::new(self_adjoint_evd_scratch::<f64>(n, yes, Par::Seq, Spec::default()));
     let stack = MemStack::new(&mut memory);
-    self_adjoint_evd(a, values.as_mut(), Some(vectors.as_mut()), Par::Seq, stack, Default::default())
+    self_adjoint_evd(a, values.as_mut(), Some(vectors.as_mut()), Par::Seq, stack, Spec::default())
         .map_err(|_| no_convergence("eigenvalues", what))?;
     // faer gives them rising.
     let values = values.column_vector().iter().rev().copied().collect();

@@ -86,7 +86,9 @@ impl Graph {
         let factors: Vec<f64> = self.neighbours.iter().map(|list| 1.0 / (list.len().max(1) as f64).sqrt()).collect();
         let scale = |values: &mut [f64]| {
             for (row, factor) in values.chunks_exact_mut(dims).zip(&factors) {
-                row.iter_mut().for_each(|value| *value *= factor);
+                for value in row {
+                    *value *= factor;
+                }
             }
         };
         let values = rows(x);
@@ -149,10 +151,7 @@ mod tests {
         let graph = Graph::of_nearest(x.as_ref(), 1);
         let lists: Vec<&[u32]> = (0..5).map(|row| graph.neighbours(row)).collect();
         assert_eq!(lists, [&[1][..], &[0, 2], &[1, 3], &[2, 4], &[3]]);
-        assert_eq!(
-            smallest([3.0, 1.0, 1.0, 0.5].iter().enumerate().map(|(i, v)| (i as u32, v)), 2),
-            [(3, 0.5), (1, 1.0)]
-        );
+        assert_eq!(smallest((0..).zip(&[3.0, 1.0, 1.0, 0.5]), 2), [(3, 0.5), (1, 1.0)]);
     }
 
     #[test]
@@ -161,23 +160,22 @@ mod tests {
         let mut stream = Stream::new(1, "graph", 0);
         let x = Mat::from_fn(n, dims, |_, _| stream.normal());
         let graph = Graph::of_nearest(x.as_ref(), 5);
-        let degree = |row: usize| f64::from(u32::try_from(graph.neighbours(row).len()).unwrap());
+        let wide = |row: usize| u32::try_from(row).unwrap();
+        let degree = |row: usize| f64::from(wide(graph.neighbours(row).len()));
         let distance = |i: usize, j: usize| (0..dims).map(|c| (x[(i, c)] - x[(j, c)]).powi(2)).sum::<f64>();
-        let sparse = |i: usize, j: usize| f64::from(u8::from(graph.neighbours(i).contains(&(j as u32))));
+        let sparse = |i: usize, j: usize| f64::from(u8::from(graph.neighbours(i).contains(&wide(j))));
         let dense = |i: usize, j: usize| similarity(distance(i, j));
-        let weights: [(&dyn Fn(usize, usize) -> f64, Mat<f64>); 2] =
-            [(&sparse, graph.smoothness(x.as_ref())), (&dense, graph.dense_smoothness(x.as_ref()))];
-        for (weight, found) in weights {
+        let agrees = |weight: &dyn Fn(usize, usize) -> f64, found: Mat<f64>| {
             let laplacian =
                 Mat::from_fn(n, n, |i, j| f64::from(u8::from(i == j)) - weight(i, j) / (degree(i) * degree(j)).sqrt());
             let wanted = x.transpose() * &laplacian * &x;
             let largest = (0..dims * dims).map(|k| (found[(k / dims, k % dims)] - wanted[(k / dims, k % dims)]).abs());
             assert!(largest.fold(0.0, f64::max) < 1e-9);
-        }
+        };
+        agrees(&sparse, graph.smoothness(x.as_ref()));
+        agrees(&dense, graph.dense_smoothness(x.as_ref()));
         // Symmetric, and never a row itself.
-        assert!((0..n).all(|i| !graph.neighbours(i).contains(&(i as u32))));
-        assert!(
-            (0..n).all(|i| graph.neighbours(i).iter().all(|&j| graph.neighbours(j as usize).contains(&(i as u32))))
-        );
+        assert!((0..n).all(|i| !graph.neighbours(i).contains(&wide(i))));
+        assert!((0..n).all(|i| graph.neighbours(i).iter().all(|&j| graph.neighbours(j as usize).contains(&wide(i)))));
     }
 }

@@ -10,15 +10,15 @@ use crate::nn::gemm;
 /// If the inner sizes differ: a broken invariant of the caller.
 #[must_use]
 pub fn product(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Mat<f64> {
-    let (m, k, n) = (a.nrows(), a.ncols(), b.ncols());
-    assert_eq!(k, b.nrows(), "inner sizes of a product: {m} x {k} by {} x {n}", b.nrows());
+    let (m, inner, n) = (a.nrows(), a.ncols(), b.ncols());
+    assert_eq!(inner, b.nrows(), "inner sizes of a product: {m} x {inner} by {} x {n}", b.nrows());
     let mut out = vec![0.0; m * n];
-    if out.is_empty() || k == 0 {
+    if out.is_empty() || inner == 0 {
         return Mat::zeros(m, n);
     }
     // Columns one after another are the rows of the transposed matrix, so (a b)' = b' a' is made.
     let (left, right) = (columns(a), columns(b));
-    gemm::gemm(&mut out, false, 1.0, gemm::Mat::new(&right, n, k), gemm::Mat::new(&left, k, m));
+    gemm::gemm(&mut out, false, 1.0, gemm::Mat::new(&right, n, inner), gemm::Mat::new(&left, inner, m));
     Mat::from_fn(m, n, |row, column| out[column * m + row])
 }
 

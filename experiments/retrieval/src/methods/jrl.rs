@@ -85,11 +85,14 @@ impl ClosedForm for Jrl {
             let found = Fit::new(problem, reader).and_then(|fit| fit.run(problem, reader));
             visit(
                 index,
-                found.and_then(|(projection, labels)| {
+                found.and_then(|projection| {
                     if reader.choice("similarity", &SIMILARITIES) {
-                        return Ok(
-                            Box::new(NearestLabels::new(projection, problem.train, labels, reader.size("k"))?) as _
-                        );
+                        return Ok(Box::new(NearestLabels::new(
+                            projection,
+                            problem.train,
+                            problem.classes,
+                            reader.size("k"),
+                        )?) as _);
                     }
                     Ok(Box::new(projection) as _)
                 }),
@@ -169,7 +172,7 @@ impl Fit {
     }
 
     /// Updates both projections from their old values, as the released code does.
-    fn run(self, problem: &Problem<'_>, reader: Reader<'_>) -> Result<(Projection, Mat<f64>)> {
+    fn run(self, problem: &Problem<'_>, reader: Reader<'_>) -> Result<Projection> {
         let constant = reader.choice("init", &INITS);
         let start = |name: &str, rows: usize| {
             let mut stream = Stream::new(problem.seed, name, 0);
@@ -180,8 +183,8 @@ impl Fit {
         let mut objectives = vec![self.objective(&maps)];
         let mut converged = false;
         while objectives.len() <= most && !converged {
-            let image = self.update(&self.image, &maps.0, product(self.cross.as_ref(), maps.1.as_ref()))?;
-            let text = self.update(&self.text, &maps.1, product(self.cross.transpose(), maps.0.as_ref()))?;
+            let image = self.update(&self.image, &maps.0, &product(self.cross.as_ref(), maps.1.as_ref()))?;
+            let text = self.update(&self.text, &maps.1, &product(self.cross.transpose(), maps.0.as_ref()))?;
             maps = (image, text);
             let (before, now) = (objectives[objectives.len() - 1], self.objective(&maps));
             objectives.push(now);
@@ -200,18 +203,18 @@ impl Fit {
         facts.insert("updates".into(), updates as f64);
         let record = FitRecord { tuning: None, notes, facts };
         let sides = ((self.image.standardisation, maps.0), (self.text.standardisation, maps.1));
-        Ok((Projection::as_found(sides.0, sides.1, record), self.targets))
+        Ok(Projection::as_found(sides.0, sides.1, record))
     }
 
     /// (gam D + sig X^'LX^ + (lam + mu) X'X)^-1 (lam X'T Pt + mu X'Y), D from the norms of the rows of `old`.
-    fn update(&self, side: &Side, old: &Mat<f64>, paired: Mat<f64>) -> Result<Mat<f64>> {
+    fn update(&self, side: &Side, old: &Mat<f64>, paired: &Mat<f64>) -> Result<Mat<f64>> {
         let Weights { gam, sig, lam, mu } = self.weights;
-        let size = old.nrows();
-        let s = Mat::from_fn(size, size, |i, j| {
+        let rows = old.nrows();
+        let s = Mat::from_fn(rows, rows, |i, j| {
             let sparsity = if i == j { gam / (2.0 * old.row(i).norm_l2().max(LEAST_NORM)) } else { 0.0 };
             sig * side.smoothness[(i, j)] + (lam + mu) * side.gram[(i, j)] + sparsity
         });
-        let right = Mat::from_fn(size, old.ncols(), |i, c| lam * paired[(i, c)] + mu * side.labels[(i, c)]);
+        let right = Mat::from_fn(rows, old.ncols(), |i, c| lam * paired[(i, c)] + mu * side.labels[(i, c)]);
         Ok(Cholesky::definite(s.as_ref(), "the inner matrix of JRL")?.solve(right.as_ref()))
     }
 

@@ -69,8 +69,8 @@ impl ClosedForm for Lgcfl {
             let found = fit((&image, &groups.0), (&text, &groups.1), &targets, weights, reader.size("rounds"));
             visit(
                 index,
-                found.map(|(maps, record)| {
-                    let sides = ((image.standardisation.clone(), maps.0), (text.standardisation.clone(), maps.1));
+                found.map(|([image_map, text_map], record)| {
+                    let sides = ((image.standardisation.clone(), image_map), (text.standardisation.clone(), text_map));
                     Box::new(Projection::as_found(sides.0, sides.1, record)) as _
                 }),
             )?;
@@ -162,7 +162,7 @@ fn fit(
     targets: &Mat<f64>,
     (l1, l2): (f64, f64),
     rounds: usize,
-) -> Result<((Mat<f64>, Mat<f64>), FitRecord)> {
+) -> Result<([Mat<f64>; 2], FitRecord)> {
     let sides = [image, text];
     let mut maps = Vec::with_capacity(2);
     for (side, _) in sides {
@@ -193,9 +193,8 @@ fn fit(
             100.0 * LEAST_FALL
         ));
     }
-    let text = maps.pop().expect("one map a side");
-    let image = maps.pop().expect("one map a side");
-    Ok(((image, text), record))
+    let maps = <[Mat<f64>; 2]>::try_from(maps).expect("one map a side");
+    Ok((maps, record))
 }
 
 fn objective_facts(objectives: &[f64]) -> BTreeMap<String, f64> {
@@ -212,7 +211,8 @@ mod tests {
         assert_eq!(parts(10, 3), [0..4, 4..7, 7..10]);
         assert_eq!(parts(2, 3), [0..1, 1..2]);
         let targets = centred_targets(&[0, 1, 1, 1], 2);
-        assert_eq!([targets[(0, 0)], targets[(1, 0)], targets[(3, 1)]], [0.75, -0.25, 0.25]);
+        let first = [targets[(0, 0)], targets[(1, 0)], targets[(3, 1)]].map(f64::to_bits);
+        assert_eq!(first, [0.75, -0.25, 0.25].map(f64::to_bits));
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! Items as the classes of their nearest training items: the similarity of the released code of JRL (spec C.4),
 //! written as an embedding.
 
-use faer::Mat;
-
 use super::projection::Projection;
 use crate::{
     checkpoint::NamedTensor,
@@ -20,7 +18,7 @@ pub(crate) struct NearestLabels {
     projection: Projection,
     /// Projected training images, then texts: 2n x components, row-major.
     training: Vec<f64>,
-    dims: usize,
+    components: usize,
     /// Class of each of the n pairs.
     labels: Vec<usize>,
     classes: usize,
@@ -28,13 +26,13 @@ pub(crate) struct NearestLabels {
 }
 
 impl NearestLabels {
-    /// Projects the training pairs; `targets` are their one-hot labels, n x classes.
-    pub(crate) fn new(projection: Projection, train: Pairs<'_>, targets: Mat<f64>, nearest: usize) -> Result<Self> {
+    /// Projects the training pairs.
+    pub(crate) fn new(projection: Projection, train: Pairs<'_>, classes: usize, nearest: usize) -> Result<Self> {
         let (image, text) = (projection.embed_image(train.image)?, projection.embed_text(train.text)?);
-        let dims = image.dims;
+        let components = image.dims;
         let training = [wide(image), wide(text)].concat();
         let labels = train.labels.iter().map(|&label| label as usize).collect();
-        Ok(Self { projection, training, dims, labels, classes: targets.ncols(), nearest })
+        Ok(Self { projection, training, components, labels, classes, nearest })
     }
 
     fn classes_of(&self, projected: Embedding) -> Embedding {
@@ -42,7 +40,7 @@ impl NearestLabels {
         let mut values = vec![0.0; rows * self.classes];
         for (item, out) in wide(projected).chunks_exact(dims).zip(values.chunks_exact_mut(self.classes)) {
             let square = |other: &[f64]| item.iter().zip(other).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
-            let squares: Vec<f64> = self.training.chunks_exact(self.dims).map(square).collect();
+            let squares: Vec<f64> = self.training.chunks_exact(self.components).map(square).collect();
             for (other, square) in smallest((0..).zip(&squares), self.nearest) {
                 out[self.labels[other as usize % self.labels.len()]] += similarity(square);
             }
@@ -85,5 +83,7 @@ impl Solution for NearestLabels {
         self.classes
     }
 
-    fn truncate(&mut self, _: usize) {}
+    fn truncate(&mut self, _: usize) {
+        unreachable!("JRL has no parameter `dims`, so nothing is truncated");
+    }
 }

@@ -245,11 +245,11 @@ impl<'a, M: Iterative> Search<'a, M> {
             return Err(damaged("kept candidate"));
         }
         let (mut at_work, mut best) = (Vec::new(), Vec::new());
-        for mut tensor in checkpoint.tensors {
+        for tensor in checkpoint.tensors {
             let (folder, list) =
                 if tensor.name.starts_with(AT_WORK) { (AT_WORK, &mut at_work) } else { (BEST, &mut best) };
-            tensor.name = tensor.name.strip_prefix(folder).ok_or_else(|| damaged("known tensors"))?.to_owned();
-            list.push(tensor);
+            let name = tensor.name.strip_prefix(folder).ok_or_else(|| damaged("known tensors"))?.to_owned();
+            list.push(NamedTensor { name, ..tensor });
         }
         self.best = kept.map(|(kept, step)| (kept, State { step, tensors: best }));
         Ok(Some(State { step, tensors: at_work }))

@@ -56,7 +56,7 @@ impl Method for CmGans {
 
     fn fit(&self, data: TrainingData<'_>, context: FitContext<'_>) -> Result<Box<dyn Fitted>> {
         let configuration = Configuration::read(context.parameters)?;
-        let mut training = Training::begin(configuration, data, context.seed, context.resume)?;
+        let mut training = Training::begin(configuration, &data, context.seed, context.resume)?;
         training.run(context.observer)?;
         Ok(Box::new(training.model()?))
     }
@@ -79,11 +79,11 @@ struct Training<'a> {
 impl<'a> Training<'a> {
     fn begin(
         configuration: Configuration,
-        data: TrainingData<'a>,
+        data: &TrainingData<'a>,
         seed: u64,
         resume: Option<crate::checkpoint::Checkpoint>,
     ) -> Result<Self> {
-        let sizes = configuration.sizes(&data)?;
+        let sizes = configuration.sizes(data)?;
         let settings = &configuration.settings;
         if let Some(label) = data.train.labels.iter().find(|&&label| label as usize >= data.classes) {
             let classes = data.classes;
@@ -112,7 +112,7 @@ impl<'a> Training<'a> {
             },
             form: make_form(settings, sizes, &progress.state)?,
             configuration,
-            data,
+            data: *data,
             sampler,
             seed,
             iteration: progress.iteration,
