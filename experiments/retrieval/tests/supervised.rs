@@ -1,5 +1,7 @@
 //! JRL and LGCFL: identities of their objectives on the synthetic set, and JRL against an independent figure.
 
+#![allow(clippy::large_types_passed_by_value)] // data as a method takes it
+
 mod common;
 
 use common::synthetic::Synthetic;

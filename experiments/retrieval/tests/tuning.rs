@@ -1,5 +1,7 @@
 //! The two drivers of tuning on toy methods whose best candidate is known.
 
+#![allow(clippy::large_types_passed_by_value, clippy::float_cmp)] // data as a method takes it; exact sums
+
 mod common;
 
 use std::collections::BTreeMap;
