@@ -103,7 +103,7 @@ fn describe(file: &FeatureFile) {
         let pairs = file.pairs(part);
         for (name, rows) in [("image", pairs.image), ("text", pairs.text)] {
             let norm = |row: usize| rows.row(row).to_f64().iter().map(|v| v * v).sum::<f64>().sqrt();
-            let mean = (0..rows.rows()).map(|row| f64::from(norm(row))).sum::<f64>() / rows.rows() as f64;
+            let mean = (0..rows.rows()).map(norm).sum::<f64>() / rows.rows() as f64;
             let zeros: usize = rows.to_f64().iter().filter(|v| **v == 0.0).count();
             let share = zeros as f64 / (rows.rows() * rows.dims()) as f64;
             println!("{} {name}: {} rows, mean norm {mean:.2}, zeros {share:.3}", part.name(), rows.rows());

@@ -81,6 +81,7 @@ impl Method for Toy {
 
 impl FittedToy {
     fn embed(&self, side: usize, rows: Rows<'_>) -> Embedding {
+        #[allow(clippy::cast_possible_truncation)]
         let of_row = |row: Vec<f64>| -> Vec<f32> {
             let column =
                 |c| row.iter().enumerate().map(|(k, value)| *value as f32 * self.weights[side][k * COMMON + c]).sum();
