@@ -2,11 +2,11 @@
 
 use crate::{
     method::Method,
-    methods::{cm_gans::fit::CmGans, jrl::Jrl, lgcfl::Lgcfl},
+    methods::{cca::Cca, cfa::Cfa, cm_gans::fit::CmGans, jrl::Jrl, kcca::solve::Kcca, lgcfl::Lgcfl},
     tuning::closed_form::Solved,
 };
 
-static METHODS: [&dyn Method; 3] = [&CmGans, &Solved(Lgcfl), &Solved(Jrl)];
+static METHODS: [&dyn Method; 6] = [&CmGans, &Solved(Lgcfl), &Solved(Jrl), &Solved(Kcca), &Solved(Cfa), &Solved(Cca)];
 
 /// Every method, in the order of the paper's tables.
 #[must_use]

@@ -1,7 +1,10 @@
 //! The methods of the paper, one file or folder each.
 
+pub mod cca;
+pub mod cfa;
 pub mod cm_gans;
 pub mod jrl;
+pub mod kcca;
 pub mod lgcfl;
 mod nearest_labels;
 pub mod projection;

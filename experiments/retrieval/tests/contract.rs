@@ -1,0 +1,128 @@
+//! One contract for every line of the registry, on the synthetic set: shapes, finite values above chance, the same
+//! bits from the same seed at any number of threads and after a resumption, and no way for a test label into a fit.
+
+mod common;
+
+use common::synthetic::Synthetic;
+use experiment_spec::{
+    catalog::{ParameterKind, ParameterValue, Parameters},
+    run::{ExtractionSpec, RunSpec},
+    scores::{Normalisation, Task},
+};
+use retrieval::{
+    checkpoint::Checkpoint,
+    error::Result,
+    features::Pairs,
+    method::{Method, Observer, Outcome, TrainingData},
+    nn::gemm,
+    protocol::{REVISION, Splits, run},
+    registry::registry,
+};
+
+const CLASSES: u32 = 5;
+
+/// Keeps the first checkpoint.
+#[derive(Default)]
+struct First(Option<Checkpoint>);
+
+impl Observer for First {
+    fn iteration(&mut self, _: u64, _: u64, _: f64, _: &[(&str, f64)]) -> Result<()> {
+        Ok(())
+    }
+    fn wants_checkpoint(&self, _: u64) -> bool {
+        self.0.is_none()
+    }
+    fn checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        self.0.get_or_insert_with(|| checkpoint.clone());
+        Ok(())
+    }
+    fn log(&mut self, _: &str) {}
+}
+
+/// Sizes at which a fit takes a moment: deep methods narrow and short, searches over few candidates.
+fn parameters(method: &dyn Method) -> Parameters {
+    let small = [
+        ("hidden", 24),
+        ("inter-hidden", 12),
+        ("iterations", 60),
+        ("batch-size", 16),
+        ("dims", 6),
+        ("image-group", 8),
+        ("k", 10),
+    ];
+    let entry = method.entry();
+    let mut parameters: Parameters = entry.parameters.iter().map(|it| (it.key.clone(), it.default.clone())).collect();
+    for (key, value) in small {
+        if matches!(entry.parameter(key).map(|it| &it.kind), Some(ParameterKind::Integer { .. })) {
+            parameters.insert(key.into(), ParameterValue::Integer(value));
+        }
+    }
+    parameters
+}
+
+fn outcome(method: &dyn Method, splits: &Splits<'_>, resume: Option<Checkpoint>) -> (Outcome, Option<Checkpoint>) {
+    let entry = method.entry();
+    let spec = RunSpec {
+        method: entry.key.clone(),
+        method_revision: entry.revision,
+        parameters: parameters(method),
+        features: ExtractionSpec {
+            data_set: "synthetic".into(),
+            data_set_version: "1".into(),
+            encoder: "none".into(),
+            encoder_revision: 1,
+            epochs: 1,
+            seed: 1,
+        },
+        seed: 7,
+        protocol: REVISION,
+    };
+    let mut observer = First::default();
+    let done = run(method, &spec, splits, "test".into(), &mut observer, resume);
+    (done.unwrap_or_else(|error| panic!("{}: {error}", entry.key)), observer.0)
+}
+
+/// What of an outcome must repeat to the bit: everything but seconds and memory.
+fn bits(outcome: &Outcome) -> String {
+    let scores = &outcome.scores;
+    format!("{:?} {:?} {:?} {:?} {:?}", outcome.model, outcome.image, outcome.text, scores.scores, scores.tuning)
+}
+
+#[test]
+fn every_method_keeps_the_contract() {
+    let set = |n, split| Synthetic::new(CLASSES, n, (30, 20), (1.5, 1.05), split);
+    let (train, test) = (set(24, "train"), set(10, "test"));
+    let pairs = train.pairs();
+    let splits = Splits { training: TrainingData::new(pairs, pairs.none(), CLASSES as usize), test: test.pairs() };
+    for method in registry() {
+        let (key, label) = (method.entry().key, method.entry().label);
+        gemm::set_threads(1);
+        let (first, checkpoint) = outcome(*method, &splits, None);
+        assert_eq!((first.image.rows, first.text.rows), (50, 50), "{key}");
+        let score = |task| {
+            let of = |it: &&experiment_spec::scores::Score| it.task == task && it.normalisation == Normalisation::None;
+            first.scores.scores.iter().find(of).unwrap().map
+        };
+        // Chance is 0.24 here (spec D.6: 50 items, 10 relevant).
+        let bi_modal = f64::midpoint(score(Task::ImageToText), score(Task::TextToImage));
+        assert!(bi_modal > 0.45, "{label}: {bi_modal}");
+        for threads in [2, 4] {
+            gemm::set_threads(threads);
+            assert!(bits(&outcome(*method, &splits, None).0) == bits(&first), "{key} at {threads} threads");
+        }
+        gemm::set_threads(1);
+        if method.chooses(&parameters(*method)) {
+            assert!(checkpoint.is_some(), "{key} chooses, and keeps no checkpoint while it does");
+        }
+        if let Some(checkpoint) = checkpoint {
+            let at = checkpoint.iteration;
+            assert!(bits(&outcome(*method, &splits, Some(checkpoint)).0) == bits(&first), "{key} resumed at {at}");
+        }
+        let permuted: Vec<u32> = splits.test.labels.iter().map(|label| (label + 1) % CLASSES).rev().collect();
+        let blind = Splits { test: Pairs { labels: &permuted, ..splits.test }, ..splits };
+        let blind = outcome(*method, &blind, None).0;
+        assert!(blind.model == first.model && blind.image == first.image && blind.text == first.text, "{key}");
+        assert!(blind.scores.tuning == first.scores.tuning, "{key}");
+        assert_ne!(blind.scores.scores, first.scores.scores, "{key}: test labels do count in the scores");
+    }
+}
