@@ -1,6 +1,6 @@
 //! `methods`: the registry, as the planner checks submissions against it.
 
-use experiment_spec::catalog::{MethodEntry, ParameterKind};
+use experiment_spec::catalog::{MethodEntry, Parameter, ParameterKind};
 
 use crate::{
     catalog,
@@ -36,8 +36,7 @@ fn print(entry: &MethodEntry) -> Outcome {
         format!("reference: {}", entry.reference),
         String::new(),
     ])?;
-    let rows =
-        entry.parameters.iter().map(|p| vec![p.key.clone(), values(&p.kind), p.default.to_string(), p.help.clone()]);
+    let rows = entry.parameters.iter().map(|p| vec![p.key.clone(), values(p), p.default.to_string(), p.help.clone()]);
     output::table(&["parameter", "values", "default", "what it does"], rows.collect())?;
     for preset in &entry.presets {
         let values: Vec<String> = preset.values.iter().map(|(key, value)| format!("{key}: {value}")).collect();
@@ -50,11 +49,16 @@ fn print(entry: &MethodEntry) -> Outcome {
     output::lines(entry.departures.iter().map(|departure| format!("departs from the paper: {departure}")))
 }
 
-fn values(kind: &ParameterKind) -> String {
-    match kind {
+fn values(parameter: &Parameter) -> String {
+    let values = match &parameter.kind {
         ParameterKind::Bool => "true | false".to_owned(),
         ParameterKind::Integer { min, max } => format!("{min} to {max}"),
         ParameterKind::Float { min, max } => format!("{min:?} to {max:?}"),
         ParameterKind::Choice(names) => names.join(" | "),
+    };
+    if parameter.candidates.is_empty() {
+        return values;
     }
+    let candidates: Vec<String> = parameter.candidates.iter().map(ToString::to_string).collect();
+    format!("{values}, or auto: the best of {} on validation", candidates.join(", "))
 }

@@ -56,5 +56,17 @@ fn print(answer: &ShowStepResponse) -> Outcome {
     });
     output::lines([format!("scores      {} (iteration {})", scores.kind, scores.selected_iteration)])?;
     output::table(&["  task", "normalisation", "MAP", "tied"], rows.collect())?;
+    if let Some(tuning) = &scores.tuning {
+        let from = if tuning.carved { "carved off the training pairs" } else { "of the split" };
+        output::lines([format!("tuning      on {} validation pairs {from}", tuning.validation_pairs)])?;
+        output::lines(tuning.candidates.iter().enumerate().map(|(index, candidate)| {
+            let values: Vec<String> =
+                candidate.parameters.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let score = candidate.validation_map.as_ref().map_or_else(Clone::clone, |score| format!("{score:.4}"));
+            let mark = if index == tuning.chosen { "  <- chosen" } else { "" };
+            format!("  {}: {score}{mark}", values.join(", "))
+        }))?;
+    }
+    output::lines(scores.notes.iter().map(|note| format!("  note: {note}")))?;
     output::lines(scores.facts.iter().map(|(name, value)| format!("  {name} = {value}")))
 }

@@ -8,12 +8,16 @@ use super::{
 };
 use crate::{
     catalog::Catalog,
+    run::RunSpec,
     scores::Normalisation,
     spec::{TableKind, TableSpec},
 };
 
 /// Parameter that names how the weights to score were chosen.
 const SELECTION: &str = "selection";
+
+/// Longest note of a fit that is printed, in characters.
+const MOST_NOTE_CHARS: usize = 300;
 
 /// Hexadecimal digits of a hash that people compare.
 const HASH_DIGITS: usize = 12;
@@ -43,6 +47,7 @@ pub(super) fn facts(
         .chain(codes(records).into_iter().map(fact("Code")))
         .chain(compute(records).map(fact("Compute")))
         .chain(departures(records, catalog).into_iter().map(fact("Departure")))
+        .chain(notes(records).into_iter().map(fact("Note")))
         .collect()
 }
 
@@ -75,7 +80,7 @@ fn selection(records: &[&RunRecord]) -> String {
     let mut rules: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for record in records {
         let Some(spec) = &record.spec else { continue };
-        let rule = spec.parameters.get(SELECTION).map_or("nothing to select".to_owned(), ToString::to_string);
+        let rule = spec.parameters.get(SELECTION).map_or_else(|| left_to_the_run(spec), ToString::to_string);
         let labels = rules.entry(rule).or_default();
         if !labels.contains(&record.label.as_str()) {
             labels.push(&record.label);
@@ -89,6 +94,16 @@ fn selection(records: &[&RunRecord]) -> String {
             parts.collect::<Vec<_>>().join("; ")
         }
     }
+}
+
+/// Of a method without a selection rule: which parameters it chose on validation pairs.
+fn left_to_the_run(spec: &RunSpec) -> String {
+    let chosen: Vec<&str> =
+        spec.parameters.iter().filter(|(_, value)| value.is_auto()).map(|(key, _)| key.as_str()).collect();
+    if chosen.is_empty() {
+        return "nothing to select".to_owned();
+    }
+    format!("{} chosen on validation pairs by the bi-modal average", chosen.join(", "))
 }
 
 fn features(records: &[&RunRecord]) -> Vec<String> {
@@ -132,4 +147,14 @@ fn departures(records: &[&RunRecord], catalog: &Catalog) -> Vec<String> {
     let methods = records.iter().map(|record| record.method.as_str()).filter(|method| seen.insert(*method));
     let entries = methods.filter_map(|method| catalog.method(method));
     entries.flat_map(|entry| entry.departures.iter().map(|text| format!("{}: {text}", entry.label))).collect()
+}
+
+/// What a reader has to know of the fits, each sentence once for a label.
+fn notes(records: &[&RunRecord]) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let scored = records.iter().filter_map(|record| Some((record, record.counted()?)));
+    let sentences = scored.flat_map(|(record, scores)| {
+        scores.notes.iter().map(|note| format!("{}: {}", record.label, clean(note, MOST_NOTE_CHARS)))
+    });
+    sentences.filter(|sentence| seen.insert(sentence.clone())).collect()
 }

@@ -202,6 +202,25 @@ fn a_score_whose_program_nobody_knows_says_so() {
 }
 
 #[test]
+fn what_a_fit_chose_and_what_it_has_to_say_stand_under_the_table() {
+    let noted = |seed, notes: &[&str]| {
+        let mut record = scored("d", "KCCA", seed, [0.5; 6]);
+        let parameters = [("dims", "auto"), ("kappa", "auto"), ("kernel", "gaussian")];
+        let parameters = parameters.map(|(key, value)| (key.to_owned(), ParameterValue::Text(value.to_owned())));
+        record.spec.as_mut().unwrap().parameters = parameters.into();
+        record.scores.as_mut().unwrap().notes = notes.iter().map(|note| (*note).to_owned()).collect();
+        record
+    };
+    let failed = RunRecord { state: State::Failed, ..noted(3, &["of a run without a score"]) };
+    let table = table_of(&[noted(1, &["rank 9\nof 10", "held out"]), noted(2, &["held out"]), failed]);
+    let facts = |name: &str| -> Vec<&str> {
+        table.facts.iter().filter(|fact| fact.name == name).map(|fact| fact.value.as_str()).collect()
+    };
+    assert_eq!(facts("Selection"), ["dims, kappa chosen on validation pairs by the bi-modal average"]);
+    assert_eq!(facts("Note"), ["KCCA: rank 9 of 10", "KCCA: held out"]);
+}
+
+#[test]
 fn no_records_make_an_empty_table() {
     let table = table_of(&[]);
     assert!(table.rows.is_empty() && table.notes.is_empty());
