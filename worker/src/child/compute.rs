@@ -2,6 +2,7 @@
 
 use retrieval::{
     checkpoint::Checkpoint,
+    datasets::folders::DataFolders,
     error::{Error, Result},
     kind::{Backend, kind},
     method::Observer,
@@ -39,7 +40,8 @@ impl Compute for Retrieval {
             [(_, path)] => Some(path.as_path()),
             several => return Err(Error::Data(format!("one file of features expected, {} were given", several.len()))),
         };
-        let computed = step::compute(&start.spec, features, &start.folder, kind(Backend::Cpu), observer, resume)?;
+        let data = DataFolders(start.data_folders.clone());
+        let computed = step::compute(&start.spec, &data, features, &start.folder, kind(Backend::Cpu), observer, resume)?;
         let scores_json = serde_json::to_string(&computed.scores)
             .map_err(|error| Error::Data(format!("the scores cannot be written down: {error}")))?;
         Ok(Computed { scores_json, artifacts: computed.artifacts })

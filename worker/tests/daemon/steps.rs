@@ -17,6 +17,7 @@ pub(crate) const MODEL: &str = "model.safetensors";
 pub(crate) fn step(method: &str, iterations: u64) -> StepSpec {
     let features = ExtractionSpec {
         data_set: "toy".into(),
+        split: experiment_spec::run::SplitName::Official,
         data_set_version: "1".into(),
         encoder: "none".into(),
         encoder_revision: 1,

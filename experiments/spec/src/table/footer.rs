@@ -38,7 +38,7 @@ pub(super) fn facts(
             fact("Selection")(selection(records)),
         ])
         .chain((!seeds.is_empty()).then(|| fact("Seeds")(ranges(&seeds))))
-        .chain(features(records).into_iter().map(fact("Features")))
+        .chain(features(records, catalog).into_iter().map(fact("Features")))
         .chain(kinds(records).into_iter().map(fact("Kind of scores")))
         .chain(compute(records).map(fact("Compute")))
         .chain(departures(records, catalog).into_iter().map(fact("Departure")))
@@ -90,7 +90,7 @@ fn selection(records: &[&RunRecord]) -> String {
     }
 }
 
-fn features(records: &[&RunRecord]) -> Vec<String> {
+fn features(records: &[&RunRecord], catalog: &Catalog) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let mut out = Vec::new();
     for record in records {
@@ -100,7 +100,9 @@ fn features(records: &[&RunRecord]) -> Vec<String> {
         }
         let hash: String = record.features_hash.chars().take(HASH_DIGITS).collect();
         let content = if hash.is_empty() { "not made yet".to_owned() } else { format!("content {hash}") };
-        out.push(format!("{} by {encoder}, encoder seed {}, {content}", record.data_set, record.encoder_seed));
+        let trained = catalog.encoder(encoder).is_none_or(|encoder| encoder.networks.is_some());
+        let made = if trained { format!("encoder seed {}", record.encoder_seed) } else { "nothing trained".to_owned() };
+        out.push(format!("{} by {encoder}, {made}, {content}", record.data_set));
     }
     out
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use experiment_spec::{
     catalog::{Catalog, MethodEntry, ParameterValue, Parameters},
-    run::{ExtractionSpec, RunSpec, State},
+    run::{ExtractionSpec, RunSpec, SplitName, State},
     scores::{Normalisation, Score, Scores, Task},
     spec::{TableKind, TableSpec},
     table::RunRecord,
@@ -28,6 +28,8 @@ pub(crate) fn scores(maps: [f64; 6]) -> Scores {
         kind: "cpu avx2 0.1.0".to_owned(),
         selected_iteration: 40,
         facts: BTreeMap::new(),
+        tuning: None,
+        notes: Vec::new(),
     }
 }
 
@@ -37,6 +39,7 @@ pub(crate) fn scored(data_set: &str, label: &str, seed: u64, maps: [f64; 6]) -> 
     let features = ExtractionSpec {
         data_set: data_set.to_owned(),
         data_set_version: "1".to_owned(),
+        split: SplitName::Official,
         encoder: "small-cnn".to_owned(),
         encoder_revision: 1,
         epochs: 1,
