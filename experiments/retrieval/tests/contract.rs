@@ -103,7 +103,7 @@ fn every_method_keeps_the_contract() {
             let of = |it: &&experiment_spec::scores::Score| it.task == task && it.normalisation == Normalisation::None;
             first.scores.scores.iter().find(of).unwrap().map
         };
-        // Chance is 0.24 here (spec D.6: 50 items, 10 relevant).
+        // Chance is 0.257 here (spec D.6: 50 items, 10 relevant).
         let bi_modal = f64::midpoint(score(Task::ImageToText), score(Task::TextToImage));
         assert!(bi_modal > 0.45, "{label}: {bi_modal}");
         for threads in [2, 4] {

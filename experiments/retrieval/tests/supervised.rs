@@ -75,7 +75,7 @@ fn jrl_learns_more_than_chance_under_every_switch() {
         let fitted = fit("jrl", data, &said);
         let (image, texts) = (fitted.embed_image(held_out.image).unwrap(), fitted.embed_text(held_out.text).unwrap());
         let score = bi_modal_average(&image, &texts, held_out.labels).unwrap();
-        assert!(score > 0.4, "{said:?}: {score}; chance is about 0.18");
+        assert!(score > 0.4, "{said:?}: {score}; chance is 0.219");
         assert!(fitted.record().facts["updates"] >= 2.0);
     }
     let alone = TrainingData::new(train.pairs(), train.pairs().none(), 6);
