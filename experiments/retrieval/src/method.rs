@@ -171,7 +171,10 @@ pub trait Fitted {
     /// As [`Fitted::embed_image`].
     fn embed_text(&self, rows: Rows<'_>) -> Result<Embedding>;
     /// Tensors of the model by name, to be kept as `model.safetensors`.
-    fn tensors(&self) -> Vec<crate::checkpoint::NamedTensor>;
+    ///
+    /// # Errors
+    /// When they cannot be read back from their device.
+    fn tensors(&self) -> Result<Vec<crate::checkpoint::NamedTensor>>;
     /// Iteration whose weights are used (0 for closed forms).
     fn selected_iteration(&self) -> u64;
     /// What was tried and chosen, and what a reader of the scores has to know.

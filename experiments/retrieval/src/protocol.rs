@@ -82,7 +82,7 @@ pub fn run(
         facts.insert(name.into(), number as f64);
     }
     let scores = Scores { scores, kind, selected_iteration: fitted.selected_iteration(), facts, tuning, notes };
-    Ok(Outcome { scores, image, text, model: fitted.tensors() })
+    Ok(Outcome { scores, image, text, model: fitted.tensors()? })
 }
 
 /// Most memory this process has held at a time, features that it maps included; unknown where the system does not say.

@@ -11,4 +11,5 @@
 pub mod closed_form;
 pub mod iterative;
 mod recorded;
+mod search;
 mod trials;

@@ -48,7 +48,7 @@ fn dims(value: i64) -> (&'static str, ParameterValue) {
 }
 
 fn values(fitted: &dyn Fitted, name: &str) -> Vec<f64> {
-    let tensor = fitted.tensors().into_iter().find(|tensor| tensor.name == name).unwrap();
+    let tensor = fitted.tensors().unwrap().into_iter().find(|tensor| tensor.name == name).unwrap();
     let Values::F64(values) = tensor.values else { panic!("{name} is not f64") };
     values
 }
@@ -286,7 +286,7 @@ fn the_number_of_threads_changes_no_bit() {
         let found = [1, 2, 4].map(|threads| {
             gemm::set_threads(threads);
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| bits(&fit(method, said, pairs).tensors()))
+            pool.install(|| bits(&fit(method, said, pairs).tensors().unwrap()))
         });
         gemm::set_threads(1);
         assert!(found[0] == found[1] && found[1] == found[2], "{method}");

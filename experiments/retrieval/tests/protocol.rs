@@ -114,13 +114,13 @@ impl Fitted for FittedToy {
     fn embed_text(&self, rows: Rows<'_>) -> Result<Embedding> {
         Ok(self.embed(1, rows))
     }
-    fn tensors(&self) -> Vec<NamedTensor> {
+    fn tensors(&self) -> Result<Vec<NamedTensor>> {
         let tensor = |name: &str, side: usize| NamedTensor {
             name: name.into(),
             shape: vec![DIMS[side], COMMON],
             values: Values::F32(self.weights[side].clone()),
         };
-        vec![tensor("image", 0), tensor("text", 1)]
+        Ok(vec![tensor("image", 0), tensor("text", 1)])
     }
     fn selected_iteration(&self) -> u64 {
         12

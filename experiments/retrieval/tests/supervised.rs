@@ -99,7 +99,7 @@ fn rows_of_pure_noise_have_the_smallest_norms_in_jrl() {
     let data = Pairs::new(Rows::new(&wide[..], 48, &selection), pairs.text, pairs.labels);
     let said = [("k", ParameterValue::Integer(10)), ("sig", real(1.0)), ("gam", real(100.0))];
     let fitted = fit("jrl", TrainingData::new(data, data.none(), 6), &said);
-    let map = fitted.tensors().into_iter().find(|tensor| tensor.name == "image.map").unwrap();
+    let map = fitted.tensors().unwrap().into_iter().find(|tensor| tensor.name == "image.map").unwrap();
     let retrieval::checkpoint::Values::F64(values) = map.values else { panic!("a map is f64") };
     let mut norms: Vec<(f64, usize)> =
         values.chunks_exact(6).map(|row| row.iter().map(|v| v * v).sum::<f64>()).zip(0..).collect();

@@ -53,12 +53,12 @@ impl Fitted for Blurred {
     fn embed_text(&self, rows: Rows<'_>) -> Result<Embedding> {
         Ok(self.embed(rows))
     }
-    fn tensors(&self) -> Vec<NamedTensor> {
-        vec![NamedTensor {
+    fn tensors(&self) -> Result<Vec<NamedTensor>> {
+        Ok(vec![NamedTensor {
             name: "learnt".into(),
             shape: vec![2],
             values: Values::F64(vec![self.learnt, self.strength]),
-        }]
+        }])
     }
     fn selected_iteration(&self) -> u64 {
         0
@@ -120,12 +120,19 @@ impl ClosedForm for Closed {
     }
 }
 
-/// Adds up features step by step, a draw a step; every training ends early, at its fourth step of five.
-struct Stepwise;
+/// Adds up features step by step, a draw a step; every training ends early, at its fourth step of five. The first
+/// steps may be the same for all; a strength below `breaks_below` ends in numbers that are none at step 3.
+#[derive(Default)]
+struct Stepwise {
+    shared: u64,
+    breaks_below: f64,
+}
 
 struct Adding<'a> {
     data: TrainingData<'a>,
     strength: f64,
+    shared: u64,
+    breaks: bool,
     sum: f64,
 }
 
@@ -136,8 +143,12 @@ impl Iterative for Stepwise {
     fn looks_at_validation(&self, _: &Parameters) -> bool {
         false
     }
+    fn shared_steps(&self, _: &Parameters) -> u64 {
+        self.shared
+    }
     fn begin<'a>(&self, data: TrainingData<'a>, parameters: &Parameters, _: u64) -> Result<Box<dyn Training + 'a>> {
-        Ok(Box::new(Adding { data, strength: real(parameters, "strength"), sum: 0.0 }))
+        let strength = real(parameters, "strength");
+        Ok(Box::new(Adding { data, strength, shared: self.shared, breaks: strength < self.breaks_below, sum: 0.0 }))
     }
 }
 
@@ -147,11 +158,13 @@ impl Training for Adding<'_> {
     }
     fn step(&mut self, step: u64) -> Result<Step> {
         let row = usize::try_from(step).unwrap() % self.data.train.rows();
-        self.sum = 1.25 * self.sum + self.strength * self.data.train.image.row(row).get(0);
-        Ok(Step { loss: self.sum, metrics: vec![("sum".into(), self.sum)], over: step == 4 })
+        let strength = if step <= self.shared { 0.5 } else { self.strength };
+        self.sum = 1.25 * self.sum + strength * self.data.train.image.row(row).get(0);
+        let loss = if self.breaks && step == 3 { f64::NAN } else { self.sum };
+        Ok(Step { loss, metrics: vec![("sum".into(), self.sum)], over: step == 4 })
     }
-    fn state(&self) -> Vec<NamedTensor> {
-        vec![NamedTensor { name: "sum".into(), shape: vec![1], values: Values::F64(vec![self.sum]) }]
+    fn state(&self) -> Result<Vec<NamedTensor>> {
+        Ok(vec![NamedTensor { name: "sum".into(), shape: vec![1], values: Values::F64(vec![self.sum]) }])
     }
     fn restore(&mut self, _: u64, tensors: Vec<NamedTensor>) -> Result<()> {
         let Values::F64(values) = &tensors[0].values else { panic!("the sum is f64") };
@@ -213,7 +226,7 @@ fn fit(
     let context = FitContext { parameters: said, seed: 1, observer: keeper, resume, unlabelled: None };
     let fitted = method.fit(data, context)?;
     let record = fitted.record();
-    Ok((fitted.tensors(), record.tuning, record.notes))
+    Ok((fitted.tensors()?, record.tuning, record.notes))
 }
 
 fn learnt(tensors: &[NamedTensor]) -> [f64; 2] {
@@ -262,7 +275,8 @@ fn a_stepwise_training_keeps_its_best_candidate_and_says_what_it_did_not_learn_f
     let sets = Sets::new();
     let data = sets.data();
     let mut keeper = Keeper::default();
-    let (tensors, tuning, notes) = fit(&Trained(Stepwise), data, &Parameters::new(), &mut keeper, None).unwrap();
+    let (tensors, tuning, notes) =
+        fit(&Trained(Stepwise::default()), data, &Parameters::new(), &mut keeper, None).unwrap();
     let tuning = tuning.expect("there was something to choose");
     assert_eq!((tuning.candidates.len(), tuning.chosen, tuning.carved), (3, 1, false));
     assert_eq!(learnt(&tensors)[1], 1.0);
@@ -272,17 +286,50 @@ fn a_stepwise_training_keeps_its_best_candidate_and_says_what_it_did_not_learn_f
     let carved = TrainingData { all: data.validation, train: data.train, ..data };
     assert!(!carved.is_carved(), "fewer pairs in all than in train would be another mistake");
     let carved = TrainingData { train: data.validation, validation: data.validation, all: data.train, classes: 4 };
-    let (_, tuning, notes) = fit(&Trained(Stepwise), carved, &Parameters::new(), &mut Keeper::default(), None).unwrap();
+    let (_, tuning, notes) =
+        fit(&Trained(Stepwise::default()), carved, &Parameters::new(), &mut Keeper::default(), None).unwrap();
     assert!(tuning.unwrap().carved);
     assert_eq!(notes, ["learnt from 24 of 32 training pairs: a tenth was held out to choose by"]);
+}
+
+#[test]
+fn steps_that_all_candidates_share_are_made_once() {
+    let sets = Sets::new();
+    let method = Trained(Stepwise { shared: 2, ..Stepwise::default() });
+    let mut keeper = Keeper::default();
+    let (tensors, tuning, _) = fit(&method, sets.data(), &Parameters::new(), &mut keeper, None).unwrap();
+    let told: Vec<u64> = keeper.iterations.iter().map(|(iteration, _)| *iteration).collect();
+    assert_eq!(told, [1, 2, 3, 5, 6, 8, 9, 11]);
+    assert!(keeper.iterations.iter().all(|(_, of)| *of == 11));
+    let chosen = tuning.unwrap();
+    let fixed = chosen.candidates[chosen.chosen].parameters.clone();
+    let (alone, _, _) = fit(&method, sets.data(), &fixed, &mut Keeper::default(), None).unwrap();
+    assert_eq!(tensors, alone, "the chosen training is what it would have been alone");
+}
+
+#[test]
+fn a_candidate_without_numbers_is_passed_over_and_said() {
+    let sets = Sets::new();
+    let broken = |shared, breaks_below| Trained(Stepwise { shared, breaks_below });
+    let of = |method| fit(&method, sets.data(), &Parameters::new(), &mut Keeper::default(), None);
+    let tuning = of(broken(0, 0.5)).unwrap().1.unwrap();
+    let said: Vec<bool> = tuning.candidates.iter().map(|candidate| candidate.validation_map.is_ok()).collect();
+    assert_eq!((said, tuning.chosen), (vec![false, true, true], 1));
+    assert_eq!(tuning.candidates[0].validation_map.clone().unwrap_err(), "the loss is not a number at iteration 3");
+    assert!(of(broken(0, 2.0)).unwrap_err().to_string().contains("no candidate could be scored"));
+    assert!(matches!(of(broken(4, 2.0)).unwrap_err(), Error::Nan { iteration: 3, .. }), "all share the broken step");
+    let fixed = Parameters::from([("strength".into(), ParameterValue::Float(0.2))]);
+    let alone = fit(&broken(0, 0.5), sets.data(), &fixed, &mut Keeper::default(), None).unwrap_err();
+    assert!(matches!(alone, Error::Nan { iteration: 3, .. }), "{alone}");
 }
 
 #[test]
 fn resumed_at_any_checkpoint_both_drivers_end_with_the_same_bits() {
     let sets = Sets::new();
     let data = sets.data();
-    let methods: [(&str, &dyn Method, usize); 2] =
-        [("closed", &Solved(Closed), 3), ("stepwise", &Trained(Stepwise), 9)];
+    let sharing = Trained(Stepwise { shared: 2, breaks_below: 0.5 });
+    let methods: [(&str, &dyn Method, usize); 3] =
+        [("closed", &Solved(Closed), 3), ("stepwise", &Trained(Stepwise::default()), 9), ("sharing", &sharing, 4)];
     for (name, method, count) in methods {
         let mut keeper = Keeper::default();
         let undisturbed = fit(method, data, &Parameters::new(), &mut keeper, None).unwrap();

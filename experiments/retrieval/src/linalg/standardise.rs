@@ -70,6 +70,23 @@ impl Standardisation {
         Mat::from_fn(rows.rows(), dims, |i, j| (values[i * dims + j] - self.mean[j]) / self.deviation[j])
     }
 
+    /// The rows, standardised and rounded to f32, row-major.
+    ///
+    /// # Panics
+    /// As [`Standardisation::apply`].
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation)] // what a deep method reads is f32
+    pub fn apply_f32(&self, rows: Rows<'_>) -> Vec<f32> {
+        assert_eq!(rows.dims(), self.mean.len(), "columns of the rows and of the training rows");
+        let mut values = rows.to_f64();
+        for row in values.chunks_exact_mut(self.mean.len()) {
+            for ((value, mean), deviation) in row.iter_mut().zip(&self.mean).zip(&self.deviation) {
+                *value = (*value - mean) / deviation;
+            }
+        }
+        values.into_iter().map(|value| value as f32).collect()
+    }
+
     /// As tensors `SIDE.mean` and `SIDE.deviation`.
     #[must_use]
     pub fn tensors(&self, side: &str) -> Vec<NamedTensor> {
@@ -95,6 +112,8 @@ mod tests {
         let fitted = Standardisation::fit("image", training).unwrap();
         let standardised = fitted.apply(training.with_selection(&[0, 1, 3]));
         assert_eq!(values(standardised.as_ref()), [1.0, 0.0, 0.0, -1.0, 0.0, 1.0, 3.0, 0.5, -2.0]);
+        let narrow = fitted.apply_f32(training.with_selection(&[0, 1, 3]));
+        assert_eq!(narrow, [1.0, 0.0, 0.0, -1.0, 0.0, 1.0, 3.0, 0.5, -2.0]);
         let names: Vec<String> = fitted.tensors("image").into_iter().map(|tensor| tensor.name).collect();
         assert_eq!(names, ["image.mean", "image.deviation"]);
     }

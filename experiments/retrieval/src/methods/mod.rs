@@ -8,3 +8,5 @@ pub mod kcca;
 pub mod lgcfl;
 mod nearest_labels;
 pub mod projection;
+pub mod rbm_stacks;
+pub mod stacked;

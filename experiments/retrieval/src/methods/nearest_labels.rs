@@ -65,7 +65,7 @@ impl Fitted for NearestLabels {
         Ok(self.classes_of(self.projection.embed_text(rows)?))
     }
 
-    fn tensors(&self) -> Vec<NamedTensor> {
+    fn tensors(&self) -> Result<Vec<NamedTensor>> {
         self.projection.tensors()
     }
 

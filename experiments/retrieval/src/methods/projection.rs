@@ -89,7 +89,7 @@ impl Fitted for Projection {
         Ok(embed(&self.text, rows))
     }
 
-    fn tensors(&self) -> Vec<NamedTensor> {
+    fn tensors(&self) -> Result<Vec<NamedTensor>> {
         let mut tensors = Vec::new();
         for (side, (standardisation, map)) in [("image", &self.image), ("text", &self.text)] {
             tensors.extend(standardisation.tensors(side));
@@ -100,7 +100,7 @@ impl Fitted for Projection {
             shape: vec![values.len()],
             values: Values::F64(values.clone()),
         }));
-        tensors
+        Ok(tensors)
     }
 
     fn selected_iteration(&self) -> u64 {

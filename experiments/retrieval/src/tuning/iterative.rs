@@ -1,31 +1,14 @@
 //! The driver of methods that are trained step by step, in one stage or several.
 
-use std::collections::BTreeMap;
+use experiment_spec::catalog::{MethodEntry, Parameters};
 
-use experiment_spec::{
-    catalog::{MethodEntry, Parameters},
-    scores::Candidate,
-};
-
-use super::{
-    recorded::Recorded,
-    trials::{Trial, choose, trials},
-};
+use super::{recorded::Recorded, search::Search, trials::choose};
 use crate::{
-    checkpoint::{Checkpoint, NamedTensor},
+    checkpoint::NamedTensor,
     error::{Error, Result},
-    method::{FitContext, FitRecord, Fitted, Method, Observer, TrainingData},
-    metrics::map::bi_modal_average,
+    method::{FitContext, FitRecord, Fitted, Method, TrainingData},
     parameters::Reader,
 };
-
-/// Facts of a checkpoint: candidates scored so far, steps done of the one at work, which of the scored is kept.
-const SCORED: &str = "scored-candidates";
-const STEP: &str = "step";
-const KEPT: &str = "kept-candidate";
-/// Folders of its tensors: the training at work, and the end of the best one before it.
-const AT_WORK: &str = "training/";
-const BEST: &str = "best/";
 
 /// A method that is trained step by step.
 pub trait Iterative: Sync {
@@ -34,6 +17,17 @@ pub trait Iterative: Sync {
 
     /// Whether a training looks at validation pairs although every parameter is fixed (to stop early, say).
     fn looks_at_validation(&self, parameters: &Parameters) -> bool;
+
+    /// Whether a training computes on the GPU when the process has taken one (see [`crate::nn::device`]).
+    fn runs_on_gpu(&self) -> bool {
+        false
+    }
+
+    /// How many of the first steps are the same whatever is chosen (pretraining, say): they depend on no parameter
+    /// that may be left to the run, and are made once for all candidates.
+    fn shared_steps(&self, _parameters: &Parameters) -> u64 {
+        0
+    }
 
     /// A training from its beginning, every parameter fixed. It learns from `data.train` alone and may look at
     /// `data.validation`.
@@ -56,7 +50,10 @@ pub trait Training {
     fn step(&mut self, step: u64) -> Result<Step>;
 
     /// Everything that the next steps and the fitted method depend on.
-    fn state(&self) -> Vec<NamedTensor>;
+    ///
+    /// # Errors
+    /// When it cannot be read back from its device.
+    fn state(&self) -> Result<Vec<NamedTensor>>;
 
     /// Puts a training that has just begun where `state` was taken, after `step` steps.
     ///
@@ -97,6 +94,10 @@ impl<M: Iterative> Method for Trained<M> {
             .is_ok_and(|reader| reader.left_to_the_run().next().is_some() || self.0.looks_at_validation(&reader.all()))
     }
 
+    fn runs_on_gpu(&self) -> bool {
+        self.0.runs_on_gpu()
+    }
+
     fn fit(&self, data: TrainingData<'_>, context: FitContext<'_>) -> Result<Box<dyn Fitted>> {
         let entry = self.0.entry();
         let reader = Reader::new(&entry, context.parameters)?;
@@ -105,15 +106,7 @@ impl<M: Iterative> Method for Trained<M> {
             let why = "there is something to choose, but there are no validation pairs";
             return Err(Error::User(format!("{why}; take a split that has some")));
         }
-        let mut search = Search {
-            method: &self.0,
-            data,
-            seed: context.seed,
-            trials: trials(reader, None),
-            scored: Vec::new(),
-            best: None,
-            tuned,
-        };
+        let mut search = Search::new(&self.0, data, context.seed, reader);
         let from = match context.resume {
             Some(checkpoint) => search.take_up(checkpoint)?,
             None => None,
@@ -127,135 +120,12 @@ impl<M: Iterative> Method for Trained<M> {
                 .push(format!("learnt from {learnt} of {all} training pairs: a tenth was held out to choose by"));
         }
         if !tuned {
-            return Ok(Box::new(Recorded { record, fitted: last.fitted()? }));
+            let training = last.expect("one candidate is trained, and its failure ends the fit");
+            return Ok(Box::new(Recorded { record, fitted: training.fitted()? }));
         }
-        let (kept, state) = search.best.take().expect("every candidate was scored, so one is the best");
-        let mut training = search.begin(kept)?;
-        training.restore(state.step, state.tensors)?;
-        record.tuning = Some(choose(search.scored, &data)?);
+        let (scored, best) = search.into_best();
+        record.tuning = Some(choose(scored, &data)?);
+        let training = best.expect("a candidate was chosen, so its training was kept")?;
         Ok(Box::new(Recorded { record, fitted: training.fitted()? }))
     }
-}
-
-/// A training's tensors after so many steps.
-struct State {
-    step: u64,
-    tensors: Vec<NamedTensor>,
-}
-
-/// A search over candidates, most often over one.
-struct Search<'a, M> {
-    method: &'a M,
-    data: TrainingData<'a>,
-    seed: u64,
-    trials: Vec<Trial>,
-    /// Candidates trained to their end.
-    scored: Vec<Candidate>,
-    /// The best of them.
-    best: Option<(usize, State)>,
-    /// Whether there is a choice between candidates.
-    tuned: bool,
-}
-
-impl<'a, M: Iterative> Search<'a, M> {
-    fn begin(&self, trial: usize) -> Result<Box<dyn Training + 'a>> {
-        self.method.begin(self.data, &self.trials[trial].parameters, self.seed)
-    }
-
-    /// Trains every candidate that is not scored yet, going on with the one of `from`; gives the last training.
-    fn run(&mut self, mut from: Option<State>, observer: &mut dyn Observer) -> Result<Box<dyn Training + 'a>> {
-        let mut last = None;
-        for trial in self.scored.len()..self.trials.len() {
-            let mut training = self.begin(trial)?;
-            let mut done = 0;
-            if let Some(state) = from.take() {
-                done = state.step;
-                training.restore(state.step, state.tensors)?;
-            }
-            let end = self.train(trial, training.as_mut(), done, observer)?;
-            if self.tuned {
-                self.score(trial, training.as_ref(), end)?;
-            }
-            last = Some(training);
-        }
-        Ok(last.expect("there is at least one candidate"))
-    }
-
-    /// Makes the steps that are left; gives the number of the last one.
-    fn train(&self, trial: usize, training: &mut dyn Training, done: u64, observer: &mut dyn Observer) -> Result<u64> {
-        let steps = training.steps();
-        let (before, total) = (trial as u64 * steps, self.trials.len() as u64 * steps);
-        let mut step = done;
-        while step < steps {
-            step += 1;
-            let told = training.step(step)?;
-            if !told.loss.is_finite() {
-                return Err(Error::Nan { what: "the loss".into(), iteration: before + step });
-            }
-            let end = if told.over { steps } else { step };
-            let metrics: Vec<(&str, f64)> = told.metrics.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-            observer.iteration(before + end, total, told.loss, &metrics)?;
-            if told.over {
-                break;
-            }
-            if observer.wants_checkpoint(before + step) {
-                observer.checkpoint(&self.checkpoint(before + step, step, training))?;
-            }
-        }
-        Ok(step)
-    }
-
-    fn score(&mut self, trial: usize, training: &dyn Training, step: u64) -> Result<()> {
-        let fitted = training.fitted()?;
-        let pairs = self.data.validation;
-        let (image, text) = (fitted.embed_image(pairs.image)?, fitted.embed_text(pairs.text)?);
-        let score = bi_modal_average(&image, &text, pairs.labels)?;
-        let before = self.best.as_ref().and_then(|(best, _)| self.scored[*best].validation_map.clone().ok());
-        if before.is_none_or(|before| score > before) {
-            self.best = Some((trial, State { step, tensors: training.state() }));
-        }
-        self.scored.push(Candidate { parameters: self.trials[trial].tried.clone(), validation_map: Ok(score) });
-        Ok(())
-    }
-
-    fn checkpoint(&self, iteration: u64, step: u64, training: &dyn Training) -> Checkpoint {
-        let scored = serde_json::to_string(&self.scored).expect("candidates are plain data that JSON can say");
-        let mut facts = BTreeMap::from([(SCORED.into(), scored), (STEP.into(), step.to_string())]);
-        let mut tensors = inside(AT_WORK, training.state());
-        if let Some((kept, state)) = &self.best {
-            facts.insert(KEPT.into(), format!("{kept} {}", state.step));
-            tensors.extend(inside(BEST, state.tensors.clone()));
-        }
-        Checkpoint { iteration, tensors, facts }
-    }
-
-    /// Takes up what a checkpoint holds; gives the state of the training that was at work.
-    fn take_up(&mut self, checkpoint: Checkpoint) -> Result<Option<State>> {
-        let damaged = |what: &str| Error::Data(format!("the checkpoint has no {what}; remove it and run again"));
-        let fact = |key: &str| checkpoint.facts.get(key).map(String::as_str);
-        let scored: Option<Vec<Candidate>> = fact(SCORED).and_then(|text| serde_json::from_str(text).ok());
-        self.scored = scored.filter(|it| it.len() < self.trials.len()).ok_or_else(|| damaged("scored candidates"))?;
-        let step = fact(STEP).and_then(|text| text.parse().ok()).ok_or_else(|| damaged("step"))?;
-        let kept = fact(KEPT).map(|text| {
-            let (kept, step) = text.split_once(' ')?;
-            Some((kept.parse::<usize>().ok().filter(|kept| *kept < self.scored.len())?, step.parse::<u64>().ok()?))
-        });
-        let kept = kept.map(|kept| kept.ok_or_else(|| damaged("kept candidate"))).transpose()?;
-        if kept.is_none() && !self.scored.is_empty() {
-            return Err(damaged("kept candidate"));
-        }
-        let (mut at_work, mut best) = (Vec::new(), Vec::new());
-        for tensor in checkpoint.tensors {
-            let (folder, list) =
-                if tensor.name.starts_with(AT_WORK) { (AT_WORK, &mut at_work) } else { (BEST, &mut best) };
-            let name = tensor.name.strip_prefix(folder).ok_or_else(|| damaged("known tensors"))?.to_owned();
-            list.push(NamedTensor { name, ..tensor });
-        }
-        self.best = kept.map(|(kept, step)| (kept, State { step, tensors: best }));
-        Ok(Some(State { step, tensors: at_work }))
-    }
-}
-
-fn inside(folder: &str, tensors: Vec<NamedTensor>) -> Vec<NamedTensor> {
-    tensors.into_iter().map(|tensor| NamedTensor { name: format!("{folder}{}", tensor.name), ..tensor }).collect()
 }

@@ -22,7 +22,7 @@ impl<F: Fitted + ?Sized> Fitted for Recorded<F> {
         self.fitted.embed_text(rows)
     }
 
-    fn tensors(&self) -> Vec<NamedTensor> {
+    fn tensors(&self) -> Result<Vec<NamedTensor>> {
         self.fitted.tensors()
     }
 

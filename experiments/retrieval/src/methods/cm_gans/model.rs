@@ -99,7 +99,7 @@ impl Fitted for Model {
         self.embed(Modality::Text, rows)
     }
 
-    fn tensors(&self) -> Vec<NamedTensor> {
+    fn tensors(&self) -> Result<Vec<NamedTensor>> {
         let both = [("weights", &self.weights), ("running", &self.running)];
         let mut tensors: Vec<NamedTensor> = both
             .into_iter()
@@ -122,7 +122,7 @@ impl Fitted for Model {
                 }
             }
         }
-        tensors
+        Ok(tensors)
     }
 
     fn selected_iteration(&self) -> u64 {
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_model_keeps_what_embedding_needs_and_no_more() {
-        let names = |norm| model(norm).tensors().into_iter().map(|tensor| tensor.name).collect::<Vec<_>>();
+        let names = |norm| model(norm).tensors().unwrap().into_iter().map(|tensor| tensor.name).collect::<Vec<_>>();
         let raw = names(FeatureNorm::Raw);
         assert_eq!(raw.len(), 3 * 4 + 4 * 2, "three layers of four tensors, four pairs of statistics: {raw:?}");
         assert!(raw.contains(&"weights/enc2.gamma".into()) && raw.contains(&"running/text.enc2.var".into()));

@@ -79,10 +79,10 @@ impl Fitted for Model {
         Ok(self.text.embed(rows))
     }
 
-    fn tensors(&self) -> Vec<NamedTensor> {
+    fn tensors(&self) -> Result<Vec<NamedTensor>> {
         let values = Values::F64(self.correlations.clone());
         let correlations = NamedTensor { name: "correlations".into(), shape: vec![self.correlations.len()], values };
-        [self.image.tensors("image"), self.text.tensors("text"), vec![correlations]].concat()
+        Ok([self.image.tensors("image"), self.text.tensors("text"), vec![correlations]].concat())
     }
 
     fn selected_iteration(&self) -> u64 {
