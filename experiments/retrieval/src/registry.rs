@@ -2,11 +2,23 @@
 
 use crate::{
     method::Method,
-    methods::{cca::Cca, cfa::Cfa, cm_gans::fit::CmGans, jrl::Jrl, kcca::solve::Kcca, lgcfl::Lgcfl},
-    tuning::closed_form::Solved,
+    methods::{
+        cca::Cca, cfa::Cfa, cm_gans::fit::CmGans, dcca::Dcca, deep_sm::DeepSm, jrl::Jrl, kcca::solve::Kcca,
+        lgcfl::Lgcfl,
+    },
+    tuning::{closed_form::Solved, iterative::Trained},
 };
 
-static METHODS: [&dyn Method; 6] = [&CmGans, &Solved(Lgcfl), &Solved(Jrl), &Solved(Kcca), &Solved(Cfa), &Solved(Cca)];
+static METHODS: [&dyn Method; 8] = [
+    &CmGans,
+    &Trained(DeepSm),
+    &Solved(Lgcfl),
+    &Solved(Jrl),
+    &Trained(Dcca),
+    &Solved(Kcca),
+    &Solved(Cfa),
+    &Solved(Cca),
+];
 
 /// Every method, in the order of the paper's tables.
 #[must_use]

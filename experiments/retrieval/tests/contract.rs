@@ -45,6 +45,7 @@ fn parameters(method: &dyn Method) -> Parameters {
         ("hidden", 24),
         ("inter-hidden", 12),
         ("iterations", 60),
+        ("epochs", 30),
         ("batch-size", 16),
         ("dims", 6),
         ("image-group", 8),

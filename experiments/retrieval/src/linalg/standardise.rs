@@ -58,6 +58,12 @@ impl Standardisation {
         Ok(Self { mean, deviation })
     }
 
+    /// Leaves `dims` columns as they are.
+    #[must_use]
+    pub fn none(dims: usize) -> Self {
+        Self { mean: vec![0.0; dims], deviation: vec![1.0; dims] }
+    }
+
     /// The rows, standardised: rows x columns.
     ///
     /// # Panics
@@ -114,6 +120,8 @@ mod tests {
         assert_eq!(values(standardised.as_ref()), [1.0, 0.0, 0.0, -1.0, 0.0, 1.0, 3.0, 0.5, -2.0]);
         let narrow = fitted.apply_f32(training.with_selection(&[0, 1, 3]));
         assert_eq!(narrow, [1.0, 0.0, 0.0, -1.0, 0.0, 1.0, 3.0, 0.5, -2.0]);
+        let same = Standardisation::none(3).apply_f32(training.with_selection(&[1]));
+        assert_eq!(same, [1.0, 0.1, 8.0]);
         let names: Vec<String> = fitted.tensors("image").into_iter().map(|tensor| tensor.name).collect();
         assert_eq!(names, ["image.mean", "image.deviation"]);
     }

@@ -3,6 +3,8 @@
 pub mod cca;
 pub mod cfa;
 pub mod cm_gans;
+pub mod dcca;
+pub mod deep_sm;
 pub mod jrl;
 pub mod kcca;
 pub mod lgcfl;

@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn functions_have_their_values_and_slopes() {
-        let at = [-700.0, -30.0, -1.5, 0.0, 0.25, 3.0, 30.0, 700.0];
+        let at = [-700.0f64, -30.0, -1.5, 0.0, 0.25, 3.0, 30.0, 700.0];
         let x = Var::from_slice(&at, at.len(), &Device::Cpu).unwrap();
         let y = logistic(&x).unwrap();
         for (x, y) in at.iter().zip(values(&y)) {

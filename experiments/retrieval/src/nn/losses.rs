@@ -2,6 +2,7 @@
 
 use candle_core::{D, Tensor};
 
+use super::exact::{exp, ln};
 use crate::error::Result;
 
 /// `sp(x) = log(1 + e^x)`, elementwise, as `x/2 + |x|/2 + log(1 + e^-|x|)`: nothing in it overflows, and
@@ -11,7 +12,7 @@ use crate::error::Result;
 /// When candle refuses.
 pub fn softplus(x: &Tensor) -> Result<Tensor> {
     let size = x.abs()?;
-    let tail = (size.neg()?.exp()? + 1.0)?.log()?;
+    let tail = ln(&(exp(&size.neg()?)? + 1.0)?)?;
     Ok((((x + &size)? * 0.5)? + tail)?)
 }
 
@@ -38,7 +39,7 @@ pub fn judged_fake(x: &Tensor) -> Result<Tensor> {
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
     // Any shift gives the same value and gradient, so none needs to flow through this one.
     let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
-    let normaliser = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
+    let normaliser = ln(&exp(&shifted)?.sum_keepdim(D::Minus1)?)?;
     let log_softmax = shifted.broadcast_sub(&normaliser)?;
     Ok(log_softmax.gather(&labels.unsqueeze(1)?, 1)?.mean_all()?.neg()?)
 }

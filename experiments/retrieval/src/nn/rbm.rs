@@ -262,7 +262,9 @@ mod tests {
         let mut kept = Kept::new(states, &CPU);
         again.restore(&mut kept).unwrap();
         kept.finish().unwrap();
-        (301..=600).for_each(|step| drop(again.step(&rows(), step, 4).unwrap()));
+        for step in 301..=600 {
+            again.step(&rows(), step, 4).unwrap();
+        }
         let bits =
             |it: &Machine| it.parts().map(|tensor| values(tensor).into_iter().map(f64::to_bits).collect::<Vec<_>>());
         assert_eq!(bits(&again), bits(&trained));

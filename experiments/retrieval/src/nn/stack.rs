@@ -4,7 +4,7 @@ use candle_core::{D, Tensor};
 
 use super::{
     exact::{affine, exp, logistic},
-    kept::named,
+    kept::{Kept, named},
     layers::rectify,
 };
 use crate::{checkpoint::NamedTensor, error::Result};
@@ -75,6 +75,18 @@ impl Stack {
         };
         self.0.iter().enumerate().flat_map(each).collect()
     }
+
+    /// Puts every layer where [`Stack::tensors`] was taken.
+    ///
+    /// # Errors
+    /// When a tensor is missing or of another shape.
+    pub fn restore(&mut self, prefix: &str, kept: &mut Kept) -> Result<()> {
+        for (number, layer) in self.0.iter_mut().enumerate() {
+            layer.weight = kept.take(&format!("{prefix}.{number}.weight"), &layer.weight)?;
+            layer.bias = kept.take(&format!("{prefix}.{number}.bias"), &layer.bias)?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -100,6 +112,12 @@ mod tests {
         }
         let names: Vec<String> = stack.tensors("image").unwrap().into_iter().map(|it| it.name).collect();
         assert_eq!(names, ["image.0.weight", "image.0.bias", "image.1.weight", "image.1.bias"]);
+        let mut other = stack.clone();
+        other.0[0].weight = other.0[0].weight.zeros_like().unwrap();
+        let mut kept = Kept::new(stack.tensors("x").unwrap(), &Device::Cpu);
+        other.restore("x", &mut kept).unwrap();
+        kept.finish().unwrap();
+        assert_eq!(other.tensors("x").unwrap(), stack.tensors("x").unwrap());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use experiment_spec::catalog::Parameters;
 use super::{
     entry::entry,
     layout,
-    settings::{Activation, MismatchConcat, ReconstructionNorm, Settings, Sizes, SoftmaxHead, WeightSharing},
+    settings::{Activation, Embedded, MismatchConcat, ReconstructionNorm, Settings, Sizes, SoftmaxHead, WeightSharing},
 };
 use crate::{
     error::{Error, Result},
@@ -37,6 +37,8 @@ pub const FEATURE_NORMS: [(&str, FeatureNorm); 3] =
     [("raw", FeatureNorm::Raw), ("zscore", FeatureNorm::Zscore), ("l2", FeatureNorm::L2)];
 /// Choices of `eval-norm`; only recorded, since every normalisation is scored.
 pub const EVALUATION_NORMS: [(&str, ()); 2] = [("none", ()), ("authors", ())];
+/// Choices of `embedding`.
+pub const EMBEDDINGS: [(&str, Embedded); 2] = [("code", Embedded::Code), ("posterior", Embedded::Posterior)];
 /// Choices of `selection`.
 pub const SELECTIONS: [(&str, Selection); 2] =
     [("last", Selection::Last), ("best-on-validation", Selection::BestOnValidation)];
@@ -104,6 +106,10 @@ impl Configuration {
     pub fn read(parameters: &Parameters) -> Result<Self> {
         let entry = entry();
         let read = Reader::new(&entry, parameters)?;
+        if read.choice("embedding", &EMBEDDINGS) == Embedded::Posterior && !read.flag("semantic-constraint") {
+            let why = "without the semantic constraint nothing trains the head whose probabilities would be embedded";
+            return Err(Error::User(format!("`embedding` is posterior: {why}; take `embedding: code`")));
+        }
         Ok(Self {
             settings: Settings {
                 activation: read.choice("activation", &ACTIVATIONS),
@@ -117,6 +123,7 @@ impl Configuration {
                 adversarial: read.flag("adversarial"),
                 generator_steps: read.size("generator-steps"),
                 batch_size: read.size("batch-size"),
+                embedded: read.choice("embedding", &EMBEDDINGS),
             },
             schedule: Schedule {
                 iterations: read.count("iterations"),
@@ -207,11 +214,18 @@ mod tests {
         assert_eq!(with("weight-sharing", text("none")).settings.weight_sharing, WeightSharing::None);
         assert_eq!(with("cae-norm", text("l1")).settings.reconstruction_norm, ReconstructionNorm::L1);
         assert_eq!(with("feat-norm", text("zscore")).feature_norm, FeatureNorm::Zscore);
+        assert_eq!(with("embedding", text("posterior")).settings.embedded, Embedded::Posterior);
         assert_eq!(with("selection", text("best-on-validation")).schedule.selection, Selection::BestOnValidation);
         assert!(!with("semantic-constraint", ParameterValue::Bool(false)).settings.semantic_constraint);
         assert!(!with("intra-discriminators", ParameterValue::Bool(false)).settings.judges_reconstructions());
         let cae = with("adversarial", ParameterValue::Bool(false)).settings;
         assert!(cae.decodes() && (cae.reconstruction_weight() - 1.0).abs() < 1e-15);
+        let headless = [
+            ("embedding".to_owned(), text("posterior")),
+            ("semantic-constraint".to_owned(), ParameterValue::Bool(false)),
+        ];
+        let error = Configuration::read(&Parameters::from(headless)).unwrap_err().to_string();
+        assert!(error.contains("nothing trains the head"), "{error}");
         let error = Configuration::read(&Parameters::from([("batch-size".into(), ParameterValue::Integer(1))]));
         assert!(error.unwrap_err().to_string().contains("`batch-size` is 1; expected a whole number from 2"));
     }

@@ -3,8 +3,8 @@
 use experiment_spec::catalog::{MethodEntry, Parameter, ParameterValue, Parameters, Preset};
 
 use super::configuration::{
-    ACTIVATIONS, EVALUATION_NORMS, FEATURE_NORMS, MISMATCH_CONCATS, RECONSTRUCTION_NORMS, SELECTIONS, SOFTMAX_HEADS,
-    WEIGHT_SHARINGS,
+    ACTIVATIONS, EMBEDDINGS, EVALUATION_NORMS, FEATURE_NORMS, MISMATCH_CONCATS, RECONSTRUCTION_NORMS, SELECTIONS,
+    SOFTMAX_HEADS, WEIGHT_SHARINGS,
 };
 use crate::parameters::{choice, count, flag, float};
 
@@ -95,6 +95,11 @@ fn training() -> Vec<Parameter> {
             "eval-norm",
             &EVALUATION_NORMS,
             "Normalisation a row of this preset is to be read under: none (paper) or the authors' z-scores; both are always scored.",
+        ),
+        choice(
+            "embedding",
+            &EMBEDDINGS,
+            "What is compared: the common representation (paper) or the softmax head's class probabilities of it (beyond the paper).",
         ),
         choice(
             "selection",

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::{
     form::Modality,
-    settings::{Settings, Sizes, SoftmaxHead, WeightSharing},
+    settings::{Embedded, Settings, Sizes, SoftmaxHead, WeightSharing},
     state::{Player, State, Tensors},
 };
 use crate::error::{Error, Result};
@@ -132,12 +132,17 @@ pub fn shapes(settings: &Settings, sizes: Sizes) -> BTreeMap<String, Vec<usize>>
     shapes
 }
 
-/// Names of the weights that both encoders need, all that is used once training is over (spec A.12).
+/// Names of the weights that both encoders need, all that is used once training is over (spec A.12), with the heads
+/// where class probabilities are the embedding.
 #[must_use]
 pub fn encoder_weights(settings: &Settings) -> Vec<String> {
     let layers = [Modality::Image, Modality::Text]
         .map(|modality| [format!("{}.enc1", modality.name()), enc2(settings, modality).to_owned()]);
     let mut list: Vec<String> = layers.iter().flatten().flat_map(|layer| names(layer, &NORMED)).collect();
+    if settings.embedded == Embedded::Posterior {
+        let heads = [Modality::Image, Modality::Text].map(|modality| head(settings, modality));
+        list.extend(heads.iter().flat_map(|head| names(head, &LINEAR)));
+    }
     list.sort_unstable();
     list.dedup();
     list

@@ -24,7 +24,8 @@ pub struct Normalisers {
     pub text: Normaliser,
 }
 
-/// The encoders of some iteration. Decoders, heads and discriminators have no part in it (spec A.12).
+/// The encoders of some iteration. Decoders and discriminators have no part in it (spec A.12), heads only where class
+/// probabilities are the embedding.
 #[derive(Clone, Debug)]
 pub struct Model {
     image: Encoder<f32>,
@@ -86,7 +87,7 @@ impl Model {
         if values.iter().any(|value| !value.is_finite()) {
             return Err(Error::Nan { what: format!("the embedding of {name} features"), iteration: self.iteration });
         }
-        Ok(Embedding { rows: rows.rows(), dims: encoder.hidden(), values: EmbeddingValues::F32(values) })
+        Ok(Embedding { rows: rows.rows(), dims: encoder.output(), values: EmbeddingValues::F32(values) })
     }
 }
 

@@ -49,7 +49,16 @@ pub enum ReconstructionNorm {
     L1,
 }
 
-/// Everything that decides the arithmetic of a training step.
+/// What stands for an item once training is over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Embedded {
+    /// The common representation s (spec A.12).
+    Code,
+    /// The class probabilities that the softmax head gives s: a row of its own, not the paper's.
+    Posterior,
+}
+
+/// Everything that decides the arithmetic of a training step and of an embedding.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::struct_excessive_bools)] // the three are independent switches of the paper's ablations
 pub struct Settings {
@@ -75,6 +84,8 @@ pub struct Settings {
     pub generator_steps: usize,
     /// N, rows of a batch; at least 2.
     pub batch_size: usize,
+    /// What a fitted model gives; no part of the training.
+    pub embedded: Embedded,
 }
 
 impl Settings {
@@ -93,6 +104,7 @@ impl Settings {
             adversarial: true,
             generator_steps: 5,
             batch_size: 64,
+            embedded: Embedded::Code,
         }
     }
 

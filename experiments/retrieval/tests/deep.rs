@@ -1,0 +1,210 @@
+//! DeepSM and DCCA: identities, the figures of the specification, and the same bits after a resumption at every pass.
+
+#![allow(clippy::large_types_passed_by_value)] // data as a method takes it
+
+mod common;
+#[path = "common/wikipedia.rs"]
+mod wikipedia;
+
+use common::{shared, synthetic::Synthetic};
+use experiment_spec::{
+    catalog::{ParameterValue, Parameters},
+    scores::{Normalisation, Task},
+};
+use retrieval::{
+    checkpoint::Checkpoint,
+    error::Result,
+    features::{Pairs, Rows},
+    method::{Embedding, EmbeddingValues, FitContext, Fitted, Observer, TrainingData},
+    metrics::map::{bi_modal_average, evaluate},
+    registry,
+};
+
+const CLASSES: usize = 5;
+
+fn count(value: i64) -> ParameterValue {
+    ParameterValue::Integer(value)
+}
+
+fn real(value: f64) -> ParameterValue {
+    ParameterValue::Float(value)
+}
+
+/// Keeps every checkpoint.
+#[derive(Default)]
+struct Every(Vec<Checkpoint>);
+
+impl Observer for Every {
+    fn iteration(&mut self, _: u64, _: u64, _: f64, _: &[(&str, f64)]) -> Result<()> {
+        Ok(())
+    }
+    fn wants_checkpoint(&self, _: u64) -> bool {
+        true
+    }
+    fn checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        self.0.push(checkpoint.clone());
+        Ok(())
+    }
+    fn log(&mut self, _: &str) {}
+}
+
+type Said<'a> = &'a [(&'a str, ParameterValue)];
+
+fn fit_from(
+    key: &str,
+    data: TrainingData<'_>,
+    said: Said<'_>,
+    seen: &mut Every,
+    resume: Option<Checkpoint>,
+) -> Result<Box<dyn Fitted>> {
+    let method = registry::find(key).unwrap();
+    let mut parameters: Parameters = method.entry().parameters.into_iter().map(|it| (it.key, it.default)).collect();
+    parameters.extend(said.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+    method.fit(data, FitContext { parameters: &parameters, seed: 3, observer: seen, resume, unlabelled: None })
+}
+
+fn fit(key: &str, data: TrainingData<'_>, said: Said<'_>) -> Box<dyn Fitted> {
+    fit_from(key, data, said, &mut Every::default(), None).unwrap()
+}
+
+fn sets() -> (Synthetic, Synthetic) {
+    let set = |n, split| Synthetic::new(5, n, (30, 20), (1.5, 1.05), split);
+    (set(24, "train"), set(10, "test"))
+}
+
+fn embeddings(fitted: &dyn Fitted, pairs: &Pairs<'_>) -> (Embedding, Embedding) {
+    (fitted.embed_image(pairs.image).unwrap(), fitted.embed_text(pairs.text).unwrap())
+}
+
+fn score(fitted: &dyn Fitted, pairs: &Pairs<'_>) -> f64 {
+    let (image, text) = embeddings(fitted, pairs);
+    bi_modal_average(&image, &text, pairs.labels).unwrap()
+}
+
+const SMALL_SM: [(&str, i64); 3] = [("epochs", 12), ("batch-size", 16), ("patience", 4)];
+
+fn small_sm(more: &[(&'static str, ParameterValue)]) -> Vec<(&'static str, ParameterValue)> {
+    let fixed = [("image-l2", real(1e-3)), ("text-l2", real(1e-3))];
+    SMALL_SM.iter().map(|(key, value)| (*key, count(*value))).chain(fixed).chain(more.to_vec()).collect()
+}
+
+#[test]
+fn deep_sm_does_not_care_who_stands_beside_whom() {
+    let (train, test) = sets();
+    let (pairs, held_out) = (train.pairs(), test.pairs());
+    // Texts change places within their class, so every item keeps its label.
+    let moved: Vec<u32> = (0..120).map(|row| (row + 35) % 120).collect();
+    let shuffled = Pairs { text: pairs.text.with_selection(&moved), ..pairs };
+    for hidden in [0, 7] {
+        let said = small_sm(&[("text-hidden", count(hidden))]);
+        let of = |pairs| fit("deep-sm", TrainingData::new(pairs, held_out, CLASSES), &said).tensors().unwrap();
+        assert!(of(pairs) == of(shuffled), "{hidden} hidden units");
+    }
+}
+
+#[test]
+fn deep_sm_gives_probabilities_and_a_temperature_changes_only_their_sharpness() {
+    let (train, test) = sets();
+    let data = TrainingData::new(train.pairs(), test.pairs(), CLASSES);
+    let plain = fit("deep-sm", data, &small_sm(&[]));
+    let calibrated = fit("deep-sm", data, &small_sm(&[("temperature", ParameterValue::Text("validation".into()))]));
+    let rows = |fitted: &dyn Fitted| match embeddings(fitted, &test.pairs()).0.values {
+        EmbeddingValues::F32(values) => values,
+        EmbeddingValues::F64(_) => panic!("trained in f32"),
+    };
+    let (sharp, soft) = (rows(plain.as_ref()), rows(calibrated.as_ref()));
+    let temperature = f64::from(calibrated.record().facts["image-temperature"] as f32);
+    assert!((temperature - 1.0).abs() > 1e-3, "{temperature}");
+    for (sharp, soft) in sharp.chunks_exact(CLASSES).zip(soft.chunks_exact(CLASSES)) {
+        assert!((sharp.iter().sum::<f32>() - 1.0).abs() < 1e-5 && (soft.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+        let gap = |row: &[f32]| f64::from(row[0]).ln() - f64::from(row[1]).ln();
+        assert!((gap(sharp) - temperature * gap(soft)).abs() < 2e-3 * (1.0 + gap(sharp).abs()));
+    }
+}
+
+/// Spec G.2 item 7: softmax posteriors with C = 0.01 (image) and 1 (text), 0.267 and 0.233 on the classical features.
+#[test]
+fn deep_sm_run_to_convergence_gives_the_figures_of_the_specification() {
+    let name = "deep_sm_run_to_convergence_gives_the_figures_of_the_specification";
+    let Some(folder) = shared(name, "data/wikipedia") else { return };
+    let (train, test) = wikipedia::read(&folder);
+    let (pairs, held_out) = (train.pairs(), test.pairs());
+    let n = 2173.0;
+    let said = [
+        ("image-l2", real(1.0 / (0.01 * n))),
+        ("text-l2", real(1.0 / n)),
+        ("epochs", count(2500)),
+        ("patience", count(0)),
+        ("batch-size", count(2173)),
+        ("learning-rate", real(0.02)),
+    ];
+    let fitted = fit("deep-sm", TrainingData::new(pairs, pairs.none(), 10), &said);
+    let (image, text) = embeddings(fitted.as_ref(), &held_out);
+    let scores = evaluate(&image, &text, held_out.labels, 10).unwrap();
+    let of = |task| scores.iter().find(|score| score.task == task && score.normalisation == Normalisation::None);
+    let [to_text, to_image] = [Task::ImageToText, Task::TextToImage].map(|task| of(task).unwrap().map);
+    assert!((to_text - 0.267).abs() < 0.001 && (to_image - 0.233).abs() < 0.001, "{to_text} {to_image}");
+}
+
+const SMALL_CCA: [(&str, i64); 4] = [("dims", 6), ("hidden", 24), ("epochs", 12), ("patience", 5)];
+
+fn small_cca(more: &[(&'static str, ParameterValue)]) -> Vec<(&'static str, ParameterValue)> {
+    SMALL_CCA.iter().map(|(key, value)| (*key, count(*value))).chain(more.to_vec()).collect()
+}
+
+#[test]
+fn dcca_correlates_more_with_every_pass_and_finds_the_pairs() {
+    let (train, test) = sets();
+    let data = TrainingData::new(train.pairs(), test.pairs(), CLASSES);
+    let of = |passes| {
+        let said = small_cca(&[("patience", count(0)), ("epochs", count(passes))]);
+        fit("dcca", data, &said).record().facts["canonical-correlation-total"]
+    };
+    let (before, after) = (of(1), of(40));
+    assert!(after > before + 0.5 && after <= 6.0, "{before} {after}");
+    let fitted = fit("dcca", data, &small_cca(&[("epochs", count(40))]));
+    assert!(score(fitted.as_ref(), &test.pairs()) > 0.45);
+    let few = fit_from("dcca", data, &small_cca(&[("dims", count(120))]), &mut Every::default(), None);
+    let why = few.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(why.starts_with("120 pairs a step for `dims: 120`"), "{why}");
+}
+
+#[test]
+fn resumed_after_any_pass_both_end_with_the_same_bits() {
+    let (train, test) = sets();
+    let data = TrainingData::new(train.pairs(), test.pairs(), CLASSES);
+    for (key, said) in [
+        ("deep-sm", small_sm(&[("text-hidden", count(7))])),
+        ("deep-sm", small_sm(&[("patience", count(0))])),
+        ("dcca", small_cca(&[("batch-size", count(50))])),
+        ("dcca", small_cca(&[("patience", count(0))])),
+    ] {
+        let mut seen = Every::default();
+        let whole = fit_from(key, data, &said, &mut seen, None).unwrap();
+        assert!(seen.0.len() >= 4, "{key}: {} checkpoints", seen.0.len());
+        for checkpoint in seen.0 {
+            let at = checkpoint.iteration;
+            let again = fit_from(key, data, &said, &mut Every::default(), Some(checkpoint)).unwrap();
+            assert!(again.tensors().unwrap() == whole.tensors().unwrap(), "{key} from {at}");
+            assert_eq!(again.record(), whole.record(), "{key} from {at}");
+            assert_eq!(again.selected_iteration(), whole.selected_iteration(), "{key} from {at}");
+        }
+    }
+}
+
+#[test]
+fn rows_are_embedded_alike_in_any_company() {
+    let (train, test) = sets();
+    let data = TrainingData::new(train.pairs(), test.pairs(), CLASSES);
+    for (key, said) in [("deep-sm", small_sm(&[])), ("dcca", small_cca(&[]))] {
+        let fitted = fit(key, data, &said);
+        let all: Rows<'_> = test.pairs().image;
+        let whole = fitted.embed_image(all).unwrap();
+        let alone = fitted.embed_image(all.with_selection(&all.selection()[7..8])).unwrap();
+        let (EmbeddingValues::F32(whole), EmbeddingValues::F32(alone)) = (&whole.values, &alone.values) else {
+            panic!("trained in f32")
+        };
+        let row = &whole[7 * alone.len()..8 * alone.len()];
+        assert!(row.iter().zip(alone).all(|(a, b)| (a - b).abs() < 1e-5), "{key}");
+    }
+}
