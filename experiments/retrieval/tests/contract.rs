@@ -39,6 +39,14 @@ impl Observer for First {
     fn log(&mut self, _: &str) {}
 }
 
+/// What one method needs otherwise than the rest.
+const OWN: [(&str, &str, i64); 3] = [
+    // Correlations of a few rows are noise: a batch holds every pair, as the method is meant, so a pass is one step.
+    ("dcca", "batch-size", 2200),
+    ("dcca", "hidden", 128),
+    ("dcca", "epochs", 100),
+];
+
 /// Sizes at which a fit takes a moment: deep methods narrow and short, searches over few candidates.
 fn parameters(method: &dyn Method) -> Parameters {
     let small = [
@@ -53,7 +61,8 @@ fn parameters(method: &dyn Method) -> Parameters {
     ];
     let entry = method.entry();
     let mut parameters: Parameters = entry.parameters.iter().map(|it| (it.key.clone(), it.default.clone())).collect();
-    for (key, value) in small {
+    let own = OWN.into_iter().filter(|(method, _, _)| *method == entry.key).map(|(_, key, value)| (key, value));
+    for (key, value) in small.into_iter().chain(own) {
         if matches!(entry.parameter(key).map(|it| &it.kind), Some(ParameterKind::Integer { .. })) {
             parameters.insert(key.into(), ParameterValue::Integer(value));
         }

@@ -162,7 +162,8 @@ fn dcca_correlates_more_with_every_pass_and_finds_the_pairs() {
     };
     let (before, after) = (of(1), of(40));
     assert!(after > before + 0.5 && after <= 6.0, "{before} {after}");
-    let fitted = fit("dcca", data, &small_cca(&[("epochs", count(40))]));
+    let fitted =
+        fit("dcca", data, &small_cca(&[("hidden", count(128)), ("epochs", count(100)), ("patience", count(0))]));
     assert!(score(fitted.as_ref(), &test.pairs()) > 0.45);
     let few = fit_from("dcca", data, &small_cca(&[("dims", count(120))]), &mut Every::default(), None);
     let why = few.err().map(|error| error.to_string()).unwrap_or_default();

@@ -78,13 +78,14 @@ impl Side {
         device: &Device,
     ) -> Result<Self> {
         let train = rows_of(name, data.train);
-        let standardisation = Standardisation::fit(name, train)?;
         // An order that the pairing has no part in: whoever stands beside an item does not change what is learnt.
         let mut own: Vec<(u32, u32)> =
             train.selection().iter().copied().zip(data.train.labels.iter().copied()).collect();
         own.sort_unstable();
         let (order, labels): (Vec<u32>, Vec<u32>) = own.into_iter().unzip();
-        let x = standardised(&standardisation, train.with_selection(&order), device)?;
+        let train = train.with_selection(&order);
+        let standardisation = Standardisation::fit(name, train)?;
+        let x = standardised(&standardisation, train, device)?;
         let validation = if data.validation.rows() > 0 {
             let x = standardised(&standardisation, rows_of(name, data.validation), device)?;
             Some((x, data.validation.labels.to_vec()))
