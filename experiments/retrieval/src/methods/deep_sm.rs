@@ -17,6 +17,8 @@ use crate::{
 mod side;
 mod temperature;
 
+/// Whether features are standardised first.
+const FEATURE_NORMS: [(&str, bool); 2] = [("zscore", true), ("raw", false)];
 /// Whether the sharpness of the probabilities is fitted to the validation pairs.
 const TEMPERATURES: [(&str, bool); 2] = [("none", false), ("validation", true)];
 
@@ -60,6 +62,7 @@ impl Iterative for DeepSm {
                 ),
                 count("batch-size", (1, 65_536), 64, "Rows a step."),
                 float("learning-rate", (1e-8, 10.0), 1e-3, "Rate of Adam."),
+                choice("feature-norm", &FEATURE_NORMS, "Features as the classifiers read them."),
                 choice(
                     "temperature",
                     &TEMPERATURES,
@@ -114,6 +117,7 @@ impl Classifiers {
             rate: reader.float("learning-rate"),
             batch: reader.size("batch-size"),
             patience: reader.count("patience"),
+            zscore: reader.choice("feature-norm", &FEATURE_NORMS),
             classes: data.classes,
             seed,
         };

@@ -31,6 +31,8 @@ pub(super) struct Settings {
     pub(super) batch: usize,
     /// Passes without a better accuracy after which it stops; 0 for never.
     pub(super) patience: u64,
+    /// Whether features are standardised first.
+    pub(super) zscore: bool,
     pub(super) classes: usize,
     pub(super) seed: u64,
 }
@@ -84,7 +86,8 @@ impl Side {
         own.sort_unstable();
         let (order, labels): (Vec<u32>, Vec<u32>) = own.into_iter().unzip();
         let train = train.with_selection(&order);
-        let standardisation = Standardisation::fit(name, train)?;
+        let fitted = Standardisation::fit(name, train)?;
+        let standardisation = if settings.zscore { fitted } else { Standardisation::none(train.dims()) };
         let x = standardised(&standardisation, train, device)?;
         let validation = if data.validation.rows() > 0 {
             let x = standardised(&standardisation, rows_of(name, data.validation), device)?;
