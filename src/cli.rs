@@ -252,6 +252,8 @@ pub(crate) enum Format {
     Csv,
     /// `tables.json`
     Json,
+    /// `RESULTS.md`: the tables, which of the paper's orders hold, work and memory
+    Results,
 }
 
 #[derive(Debug, Subcommand)]

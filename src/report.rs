@@ -21,7 +21,8 @@ use crate::{
 };
 
 /// Everything that `export` can write.
-pub(crate) const ALL_FORMATS: [Format; 4] = [Format::Latex, Format::Markdown, Format::Csv, Format::Json];
+pub(crate) const ALL_FORMATS: [Format; 5] =
+    [Format::Latex, Format::Markdown, Format::Csv, Format::Json, Format::Results];
 
 /// Attribution of the embedded graphics (NOTICE); stands in every report that used them.
 const EMOJI_ATTRIBUTION: &str = "emoji: graphics by Twemoji, Copyright 2020 Twitter, Inc and other contributors, CC BY 4.0 \
@@ -107,6 +108,9 @@ impl Report {
                 vec![("scores.csv", table::scores_csv(&self.records)), ("cells.csv", table::cells_csv(&self.records))]
             }
             Format::Json => vec![("tables.json", table::json(&self.tables))],
+            Format::Results => {
+                vec![("RESULTS.md", table::results(&self.name, &self.records, &self.tables) + &note("\n"))]
+            }
         }
     }
 }

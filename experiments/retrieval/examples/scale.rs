@@ -1,8 +1,8 @@
-//! CM-GANs at the size of `XMediaNet` (32,000 pairs, 4096/300) on random features: rate, and private memory
+//! A method at the size of `XMediaNet` (32,000 pairs, 4096/300) on random features: time, rate, and private memory
 //! of one attempt. Start two at once to see two slots share one features file.
 //!
 //! `cargo run --release -p retrieval --example scale -- make FILE`, then
-//! `cargo run --release -p retrieval --example scale -- fit FILE SEED ITERATIONS THREADS`
+//! `cargo run --release -p retrieval --example scale -- fit FILE METHOD SEED THREADS [KEY=VALUE ...]`
 
 use std::{
     path::{Path, PathBuf},
@@ -30,10 +30,7 @@ struct Meter {
 
 impl Meter {
     fn look(&mut self) {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-        self.peak_kib = self.peak_kib.max(kib.unwrap_or(0));
+        self.peak_kib = self.peak_kib.max(status_kib("RssAnon:"));
     }
 }
 
@@ -66,23 +63,61 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
             let set = Synthetic { classes: 200, dims: (4096, 300), pairs: [32_000, 0, 400], ..Synthetic::default() };
             Ok(set.write_random(Path::new(file))?)
         }
-        ["fit", file, seed, iterations, threads] => fit(file, seed.parse()?, iterations.parse()?, threads.parse()?),
-        _ => Err("`make FILE`, or `fit FILE SEED ITERATIONS THREADS`".into()),
+        ["fit", file, method, seed, threads, said @ ..] => {
+            fit(Path::new(file), method, seed.parse()?, threads.parse()?, said)
+        }
+        _ => Err("`make FILE`, or `fit FILE METHOD SEED THREADS [KEY=VALUE ...]`".into()),
     }
 }
 
-fn fit(file: &str, seed: u64, iterations: i64, threads: usize) -> std::result::Result<(), Box<dyn std::error::Error>> {
+fn fit(
+    file: &Path,
+    key: &str,
+    seed: u64,
+    threads: usize,
+    said: &[&str],
+) -> std::result::Result<(), Box<dyn std::error::Error>> {
     set_threads(threads);
-    let features = FeatureFile::open(Path::new(file))?;
-    let method = registry::find("cm-gans").ok_or("there is no method cm-gans")?;
-    let defaults = method.entry().parameters.into_iter().map(|parameter| (parameter.key, parameter.default));
-    let mut parameters: Parameters = defaults.collect();
-    parameters.insert("iterations".into(), ParameterValue::Integer(iterations));
-    let checkpoint = PathBuf::from(format!("{file}.checkpoint-{seed}"));
+    let features = FeatureFile::open(file)?;
+    let method = registry::find(key).ok_or_else(|| format!("there is no method {key}"))?;
+    let entry = method.entry();
+    let mut parameters: Parameters = entry.parameters.iter().map(|it| (it.key.clone(), it.default.clone())).collect();
+    for said in said {
+        let (key, value) = said.split_once('=').ok_or_else(|| format!("{said} is not KEY=VALUE"))?;
+        parameters.insert(key.into(), value_of(value));
+    }
+    let checkpoint = PathBuf::from(format!("{}.checkpoint-{seed}", file.display()));
     let mut meter = Meter { checkpoint, start: None, rate: 0.0, peak_kib: 0 };
     let context = FitContext { parameters: &parameters, seed, observer: &mut meter, resume: None, unlabelled: None };
-    method.fit(features.training_data(), context)?;
-    std::fs::remove_file(&meter.checkpoint)?;
-    println!("{iterations} iterations at {:.2} a second, {} MiB private at most", meter.rate, meter.peak_kib >> 10);
+    let start = Instant::now();
+    let fitted = method.fit(features.training_data(), context)?;
+    meter.look();
+    if meter.checkpoint.exists() {
+        std::fs::remove_file(&meter.checkpoint)?;
+    }
+    println!(
+        "{key}: {:.1} s, {:.2} iterations a second, {} MiB private at looks, {} MiB peak; {}",
+        start.elapsed().as_secs_f64(),
+        meter.rate,
+        meter.peak_kib >> 10,
+        status_kib("VmHWM:") >> 10,
+        fitted.record().notes.join("; ")
+    );
     Ok(())
+}
+
+fn value_of(text: &str) -> ParameterValue {
+    match (text.parse(), text.parse(), text.parse()) {
+        (Ok(value), _, _) => ParameterValue::Bool(value),
+        (_, Ok(value), _) => ParameterValue::Integer(value),
+        (_, _, Ok(value)) => ParameterValue::Float(value),
+        _ => ParameterValue::Text(text.into()),
+    }
+}
+
+/// A line of this process's memory, in KiB; 0 where the system has no such line.
+fn status_kib(line: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|it| it.strip_prefix(line));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }

@@ -2,5 +2,6 @@
 
 mod cells;
 mod fixture;
+mod orders;
 mod printed;
 mod properties;
