@@ -6,10 +6,16 @@ use experiment_spec::{
     catalog::Catalog,
     code::{CodeVersion, Revision},
 };
+use retrieval::datasets::folders::DataFolders;
 
-/// Everything that a submission may name here.
-pub(crate) fn build() -> Catalog {
-    retrieval::catalog::catalog()
+/// Everything that a submission may name here, with the data sets of these folders.
+pub(crate) fn build(data: &DataFolders) -> Catalog {
+    retrieval::catalog::catalog(data)
+}
+
+/// Methods and encoders alone, whatever data sets there are.
+pub(crate) fn registries() -> Catalog {
+    build(&DataFolders::default())
 }
 
 /// Version of this program, as it stands in records.

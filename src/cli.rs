@@ -20,6 +20,9 @@ pub(crate) struct Global {
     /// State folder [default: the platform's data folder]
     #[arg(long, global = true, env = "ORCHESTRATOR_HOME", value_name = "FOLDER")]
     pub(crate) home: Option<PathBuf>,
+    /// Folders with one folder a data set, separated by `:` [`data` in the state folder is looked in after them]
+    #[arg(long, global = true, env = "ORCHESTRATOR_DATA", value_delimiter = ':', value_name = "FOLDERS")]
+    pub(crate) data_folders: Vec<PathBuf>,
     /// Address of the coordinator [default: the one at work on the state folder]
     #[arg(long, global = true, env = "ORCHESTRATOR_COORDINATOR", value_name = "URL")]
     pub(crate) coordinator: Option<String>,

@@ -7,6 +7,7 @@ use orchestrator_proto::{MAX_MESSAGE_BYTES, v1::submissions_client::SubmissionsC
 use tonic::transport::Channel;
 
 use crate::{
+    catalog,
     cli::Global,
     exit::{Failure, Outcome},
     home::Home,
@@ -60,7 +61,7 @@ impl Session {
                 home.root().display()
             )));
         }
-        let local = Local::start(&home, SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+        let local = Local::start(&home, catalog::registries(), SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         Ok(Self { client: client(local.channel()?), local: Some(local) })
     }
 

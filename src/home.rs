@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use retrieval::datasets::folders::DataFolders;
+
 use crate::exit::{Failure, Outcome};
 
 /// Paths inside a state folder.
@@ -30,6 +32,14 @@ impl Home {
 
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Where data sets are looked for: in the folders that were named, then in `data` in the state folder.
+    pub(crate) fn data_folders(&self, named: &[PathBuf]) -> DataFolders {
+        let named = named.iter().filter(|folder| !folder.as_os_str().is_empty());
+        // An attempt has a working folder of its own. A folder that cannot be made absolute is looked in as named.
+        let whole = named.map(|folder| std::path::absolute(folder).unwrap_or_else(|_| folder.clone()));
+        DataFolders(whole.chain([self.root.join("data")]).collect())
     }
 
     /// Content-addressed blobs of the coordinator.

@@ -52,7 +52,7 @@ impl Report {
                 data_sets.push(record.data_set.clone());
             }
         }
-        let catalog = catalog::build();
+        let catalog = catalog::registries();
         let tables = specs.iter().map(|spec| table::assemble(&records, spec, &data_sets, &catalog)).collect();
         Ok(Self { id: answer.submission_id, name: answer.name, records, tables })
     }

@@ -69,7 +69,10 @@ fn the_registry_and_the_data_sets_are_listed_and_as_json_too() {
     let line = text(&lab.run(&["--json", "data", "list"]).stdout);
     let entry: serde_json::Value = serde_json::from_str(line.lines().next().unwrap()).unwrap();
     assert_eq!(entry["key"], "emoji");
-    assert_eq!(entry["test"], 383);
+    assert_eq!(entry["splits"][0]["test"], 383);
+    let line = text(&lab.run(&["--json", "data", "list"]).stdout);
+    let absent: serde_json::Value = serde_json::from_str(line.lines().nth(1).unwrap()).unwrap();
+    assert!(absent["key"] == "wikipedia" && absent["missing"] == true, "{absent}");
     assert_eq!(entry["classes"].as_array().unwrap().len(), 9);
 }
 

@@ -31,7 +31,7 @@ pub(super) async fn doctor(global: &Global) -> Outcome {
         cuda(),
         state_folder(&home),
         disk(&home),
-        data_sets(),
+        data_sets(global, &home),
     ];
     findings.push(coordinator(global, &home).await);
     if global.json {
@@ -92,9 +92,15 @@ fn disk(home: &Home) -> Finding {
     }
 }
 
-fn data_sets() -> Finding {
-    let names: Vec<String> = catalog::build().data_sets.into_iter().map(|d| d.key).collect();
-    Finding { what: "data sets", ok: !names.is_empty(), found: names.join(", ") }
+fn data_sets(global: &Global, home: &Home) -> Finding {
+    let folders = home.data_folders(&global.data_folders);
+    let catalog = catalog::build(&folders);
+    let names: Vec<&str> = catalog.data_sets.iter().map(|set| set.key.as_str()).collect();
+    // A set that is not installed is no fault of the machine; one that is there and unusable is told with the reason.
+    let damaged: Vec<&str> = catalog.absent.iter().filter(|set| !set.missing).map(|set| set.reason.as_str()).collect();
+    let found = format!("{}; looked in {}", names.join(", "), folders.listed());
+    let told = if damaged.is_empty() { found } else { format!("{found}; not usable: {}", damaged.join("; ")) };
+    Finding { what: "data sets", ok: !names.is_empty(), found: told }
 }
 
 async fn coordinator(global: &Global, home: &Home) -> Finding {

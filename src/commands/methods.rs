@@ -11,7 +11,7 @@ use crate::{
 
 /// Prints the registry, or all about one method.
 pub(super) fn methods(global: &Global, name: Option<&str>) -> Outcome {
-    let catalog = catalog::build();
+    let catalog = catalog::registries();
     let Some(name) = name else {
         if global.json {
             return catalog.methods.iter().try_for_each(output::json);

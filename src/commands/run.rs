@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use orchestrator_proto::v1;
+use retrieval::datasets::folders::DataFolders;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -29,13 +30,15 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Outcome {
     let yaml = submit::read_spec(&args.spec)?;
     let file_name = submit::file_name(&args.spec);
     // Checked before the state folder is touched: a wrong file changes nothing.
-    submit::check(&yaml, &file_name, &catalog::build(), global)?;
     let home = Home::resolve(global.home.clone())?;
-    let local = Local::start(&home, SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+    let data = home.data_folders(&global.data_folders);
+    let catalog = catalog::build(&data);
+    submit::check(&yaml, &file_name, &catalog, global)?;
+    let local = Local::start(&home, catalog, SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     if !global.quiet && !global.json {
         eprintln!("state folder {}; dashboard {}", home.root().display(), local.url());
     }
-    let worker = LocalWorker::start(&home, &local, args.cpus, &args.tuning)?;
+    let worker = LocalWorker::start(&home, data, &local, args.cpus, &args.tuning)?;
     let interruption = tokio::spawn(progress::interrupted());
     let request = v1::SubmitRequest {
         yaml,
@@ -106,8 +109,9 @@ struct LocalWorker {
 }
 
 impl LocalWorker {
-    fn start(home: &Home, local: &Local, cpus: Option<u32>, tuning: &Tuning) -> Outcome<Self> {
-        let config = super::worker::config(home.local_worker(), None, cpus, tuning, Some(home.blobs()))?;
+    fn start(home: &Home, data: DataFolders, local: &Local, cpus: Option<u32>, tuning: &Tuning) -> Outcome<Self> {
+        let mut config = super::worker::config(home.local_worker(), None, cpus, tuning, Some(home.blobs()))?;
+        config.data_folders = data.0;
         let stop = CancellationToken::new();
         let task = tokio::spawn(orchestrator_worker::run(config, local.channel()?, stop.clone()));
         Ok(Self { task: tokio::sync::Mutex::new(task), stop })

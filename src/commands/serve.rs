@@ -1,6 +1,7 @@
 //! `serve`: the coordinator daemon.
 
 use crate::{
+    catalog,
     cli::{Global, ServeArgs},
     exit::{Failure, Outcome},
     home::Home,
@@ -18,7 +19,8 @@ pub(super) async fn serve(global: &Global, args: ServeArgs) -> Outcome {
     }
     super::log_to_stderr(global);
     let home = Home::resolve(global.home.clone())?;
-    let local = Local::start(&home, args.listen).await?;
+    let catalog = catalog::build(&home.data_folders(&global.data_folders));
+    let local = Local::start(&home, catalog, args.listen).await?;
     if global.json {
         output::json(&serde_json::json!({ "address": local.url(), "home": home.root() }))?;
     } else {

@@ -26,7 +26,8 @@ pub(super) async fn worker(global: &Global, args: WorkerArgs) -> Outcome {
         })?,
     };
     let folder = args.folder.unwrap_or_else(|| home.local_worker());
-    let config = config(folder, args.name, args.cpus, &args.tuning, None)?;
+    let mut config = config(folder, args.name, args.cpus, &args.tuning, None)?;
+    config.data_folders = home.data_folders(&global.data_folders).0;
     let stop = CancellationToken::new();
     let signalled = stop.clone();
     tokio::spawn(async move {

@@ -216,6 +216,7 @@ impl Watch<'_> {
             fingerprint,
             folder: folder.clone(),
             features,
+            data_folders: self.shared.config.data_folders.clone(),
             threads: self.assignment.cpus.max(1) as usize,
             simd: self.shared.config.simd.clone(),
             gpu: self.gpu.clone(),

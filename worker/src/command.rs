@@ -36,6 +36,8 @@ pub struct Start {
     pub folder: PathBuf,
     /// Verified files of the features the step reads, by name.
     pub features: Vec<(String, PathBuf)>,
+    /// Folders with one folder a data set.
+    pub data_folders: Vec<PathBuf>,
     /// Threads it may use.
     pub threads: usize,
     /// Forced SIMD level.

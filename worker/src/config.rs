@@ -21,6 +21,8 @@ pub struct Config {
     pub blobs: PathBuf,
     /// Whether `blobs` is the coordinator's own folder: nothing need be fetched or uploaded then.
     pub shared_blobs: bool,
+    /// Folders with one folder a data set, for extractions.
+    pub data_folders: Vec<PathBuf>,
     /// Executable that attempts are started from, with the one argument `attempt`.
     pub program: PathBuf,
     /// When attempts keep checkpoints.
@@ -44,6 +46,7 @@ impl Config {
             gpus: Vec::new(),
             blobs: folder.join("blobs"),
             shared_blobs: false,
+            data_folders: Vec::new(),
             program: program.into(),
             checkpoint_every: CheckpointPolicy::default(),
             simd: None,

@@ -74,7 +74,7 @@ async fn describe(shared: &Shared, planned: &Planned, force: bool) -> Result<v1:
     let (runs, extractions) = planned.counts();
     let alike = |step: &steps::NewStep| {
         let (method, data_set, _) = step.listed_under();
-        (step.kind().to_owned(), method.to_owned(), data_set.to_owned())
+        (step.kind().to_owned(), method.to_owned(), data_set)
     };
     let likenesses: HashSet<_> = planned.steps.iter().map(alike).collect();
     let means = estimates::mean_seconds(&shared.readers, likenesses).await?;
@@ -92,7 +92,7 @@ async fn describe(shared: &Shared, planned: &Planned, force: bool) -> Result<v1:
         let expected = means.get(&alike(step)).copied();
         listed.push(v1::PlannedStep {
             kind: step.kind().to_owned(),
-            data_set: data_set.to_owned(),
+            data_set,
             label: step.label.clone(),
             seed,
             already_scored: is_scored,

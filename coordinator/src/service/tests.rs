@@ -47,6 +47,7 @@ async fn open(home: &TempDir) -> Owner {
 fn submission(seeds: std::ops::Range<u64>) -> Submit {
     let features = ExtractionSpec {
         data_set: "points".to_owned(),
+        split: experiment_spec::run::SplitName::Official,
         data_set_version: "1".to_owned(),
         encoder: "identity".to_owned(),
         encoder_revision: 1,

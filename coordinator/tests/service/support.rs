@@ -3,8 +3,12 @@
 use std::{collections::BTreeMap, fs::File, path::Path, time::Duration};
 
 use experiment_spec::{
-    catalog::{Catalog, DataSetEntry, EncoderEntry, MethodEntry, Parameter, ParameterKind, ParameterValue, Preset},
+    catalog::{
+        Catalog, DataSetEntry, EncoderEntry, EncoderNetworks, MethodEntry, Parameter, ParameterKind, ParameterValue,
+        Preset, SplitEntry,
+    },
     ids::ContentHash,
+    run::SplitName,
     scores::{Normalisation, Score, Scores, Task},
 };
 use orchestrator_coordinator::{Config, Coordinator, serve};
@@ -46,19 +50,17 @@ pub(crate) fn catalog() -> Catalog {
             version: "1".to_owned(),
             description: "Points.".to_owned(),
             classes: vec!["a".to_owned(), "b".to_owned()],
-            train: 8,
-            validation: 2,
-            test: 4,
+            splits: vec![SplitEntry { name: SplitName::Official, train: 8, validation: 2, test: 4 }],
+            dims: None,
             default_encoder: "identity".to_owned(),
             encoders: vec!["identity".to_owned()],
         }],
+        absent: Vec::new(),
         encoders: vec![EncoderEntry {
-            default_epochs: 1,
             key: "identity".to_owned(),
             revision: 1,
             description: "Copies.".to_owned(),
-            image_dims: 2,
-            text_dims: 2,
+            networks: Some(EncoderNetworks { default_epochs: 1, image_dims: 2, text_dims: 2 }),
         }],
         protocol: 1,
     }

@@ -124,6 +124,7 @@ pub(crate) fn step(id: i64, state: &str) -> v1::StepSummary {
 pub(crate) fn record(label: &str, state: &str, map: Option<f64>) -> v1::Record {
     let features = ExtractionSpec {
         data_set: "emoji".to_owned(),
+        split: experiment_spec::run::SplitName::Official,
         data_set_version: "1".to_owned(),
         encoder: "small-cnn".to_owned(),
         encoder_revision: 1,

@@ -6,11 +6,11 @@
 
 use std::time::Instant;
 
-use experiment_spec::run::ExtractionSpec;
+use experiment_spec::run::{ExtractionSpec, SplitName};
 use retrieval::{
     checkpoint::Checkpoint,
-    datasets::data_set::{DataSet, RawPairs},
-    datasets::emoji::Emoji,
+    datasets::data_set::{LoadedPairs, RawPairs},
+    datasets::{emoji::Emoji, folders::DataFolders},
     encoders::{
         encoder::{EncodeContext, Encoder},
         small_cnn::SmallCnn,
@@ -64,27 +64,26 @@ fn main() -> Result<()> {
     let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
     let seed = numbers.first().copied().unwrap_or(1) as u64;
     gemm::set_threads(numbers.get(1).copied().unwrap_or(2));
+    let epochs = SmallCnn.entry().networks.map_or(0, |networks| networks.default_epochs);
     let start = Instant::now();
     let facts = if let Some(&fold) = numbers.get(2) {
-        let raw = within_train(&Emoji.load()?, fold);
+        let raw = within_train(&Emoji.pairs()?, fold);
         SmallCnn
-            .encode(
-                &raw,
-                EncodeContext { seed, epochs: SmallCnn.entry().default_epochs, observer: &mut Progress, resume: None },
-            )?
+            .encode(&LoadedPairs::Raw(raw), EncodeContext { seed, epochs, observer: &mut Progress, resume: None })?
             .facts
     } else {
-        let (data, encoder) = (Emoji.entry(), SmallCnn.entry());
+        let (data, encoder) = (Emoji.described(), SmallCnn.entry());
         let spec = ExtractionSpec {
             data_set: data.key,
             data_set_version: data.version,
+            split: SplitName::Official,
             encoder: encoder.key,
             encoder_revision: encoder.revision,
-            epochs: encoder.default_epochs,
+            epochs,
             seed,
         };
         let folder = tempfile::tempdir().map_err(Error::file(std::env::temp_dir()))?;
-        let outcome = extract(&spec, folder.path(), &mut Progress, None)?;
+        let outcome = extract(&spec, &DataFolders::default(), folder.path(), &mut Progress, None)?;
         println!("content hash {}", outcome.content_hash);
         describe(&FeatureFile::open(&outcome.path)?);
         outcome.facts

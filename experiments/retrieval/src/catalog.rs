@@ -3,18 +3,26 @@
 use experiment_spec::catalog::Catalog;
 
 use crate::{
-    datasets::{data_set::DataSet, data_sets},
+    datasets::{data_sets, folders::DataFolders},
     encoders::{encoder::Encoder, encoders},
     protocol,
     registry::registry,
 };
 
-/// Everything a submission may name: methods in the order of the paper's tables, data sets, encoders.
+/// Everything a submission may name: methods in the order of the paper's tables, the data sets of `folders`, encoders.
 #[must_use]
-pub fn catalog() -> Catalog {
+pub fn catalog(folders: &DataFolders) -> Catalog {
+    let (mut found, mut absent) = (Vec::new(), Vec::new());
+    for data_set in data_sets() {
+        match data_set.entry(folders) {
+            Ok(entry) => found.push(entry),
+            Err(why) => absent.push(why),
+        }
+    }
     Catalog {
         methods: registry().iter().map(|method| method.entry()).collect(),
-        data_sets: data_sets().into_iter().map(DataSet::entry).collect(),
+        data_sets: found,
+        absent,
         encoders: encoders().into_iter().map(Encoder::entry).collect(),
         protocol: protocol::REVISION,
     }
@@ -28,7 +36,7 @@ mod tests {
 
     #[test]
     fn keys_are_unique_and_defaults_fit_their_parameters() {
-        let catalog = catalog();
+        let catalog = catalog(&DataFolders::default());
         let methods: HashSet<&str> = catalog.methods.iter().map(|method| method.key.as_str()).collect();
         assert_eq!(methods.len(), catalog.methods.len());
         for data_set in &catalog.data_sets {

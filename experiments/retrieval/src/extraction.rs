@@ -9,7 +9,7 @@ use experiment_spec::{ids::ContentHash, run::ExtractionSpec};
 
 use crate::{
     checkpoint::Checkpoint,
-    datasets::{data_set::DataSet, data_sets},
+    datasets::{data_set::DataSet, data_sets, folders::DataFolders},
     encoders::{
         encoder::{EncodeContext, Encoder},
         encoders,
@@ -38,24 +38,26 @@ pub struct ExtractionOutcome {
 /// The file is a function of the specification and of the SIMD level: neither time nor place is in it.
 ///
 /// # Errors
-/// [`Error::User`] when the data set or encoder is not what the specification says; otherwise by kind:
+/// [`Error::Data`] when the data set is not here or of another version, [`Error::User`] when the encoder is not what the specification says; otherwise by kind:
 /// unusable data, a value that is not a number, a stop, a disk that refuses.
 ///
 /// # Panics
 /// If the encoder gives another number of features than its entry says: a broken invariant.
 pub fn extract(
     spec: &ExtractionSpec,
+    data: &DataFolders,
     folder: &Path,
     observer: &mut dyn Observer,
     resume: Option<Checkpoint>,
 ) -> Result<ExtractionOutcome> {
-    extract_with(&data_sets(), &encoders(), spec, folder, observer, resume)
+    extract_with(&data_sets(), &encoders(), spec, data, folder, observer, resume)
 }
 
 fn extract_with(
     data_sets: &[&dyn DataSet],
     encoders: &[&dyn Encoder],
     spec: &ExtractionSpec,
+    folders: &DataFolders,
     folder: &Path,
     observer: &mut dyn Observer,
     resume: Option<Checkpoint>,
@@ -63,38 +65,52 @@ fn extract_with(
     let none = |kind, key| Error::User(format!("there is no {kind} `{key}` in this program"));
     let data_set = data_sets
         .iter()
-        .find(|data_set| data_set.entry().key == spec.data_set)
+        .find(|data_set| data_set.key() == spec.data_set)
         .ok_or_else(|| none("data set", &spec.data_set))?;
     let encoder = encoders
         .iter()
         .find(|encoder| encoder.entry().key == spec.encoder)
         .ok_or_else(|| none("encoder", &spec.encoder))?;
-    let (data, coder) = (data_set.entry(), encoder.entry());
-    if data.version != spec.data_set_version || coder.revision != spec.encoder_revision {
-        return Err(Error::User(format!(
-            "this program has data set {} at version {} and encoder {} at revision {}, but the step was planned for \
-             version {} and revision {}; submit it again",
-            data.key, data.version, coder.key, coder.revision, spec.data_set_version, spec.encoder_revision
+    let (data, coder) = (data_set.entry(folders), encoder.entry());
+    let data = data.map_err(|absent| Error::Data(format!("data set {}: {}", absent.key, absent.reason)))?;
+    if data.version != spec.data_set_version {
+        return Err(Error::Data(format!(
+            "data set {}{} has version {}, but the step was planned for version {}; put the files of that version \
+             there, or submit again where this one is",
+            data.key,
+            folders.find(&data.key).map_or(String::new(), |folder| format!(" in {}", folder.display())),
+            data.version,
+            spec.data_set_version
         )));
     }
-    let raw = data_set.load()?;
-    let pairs = encoder.encode(&raw, EncodeContext { seed: spec.seed, epochs: spec.epochs, observer, resume })?;
-    for (name, values, dims) in [("image", &pairs.image, coder.image_dims), ("text", &pairs.text, coder.text_dims)] {
-        assert_eq!(values.len(), raw.len() * dims, "encoder {} gives {dims} {name} features a pair", coder.key);
+    if coder.revision != spec.encoder_revision {
+        return Err(Error::User(format!(
+            "this program has encoder {} at revision {}, but the step was planned for revision {}; submit it again",
+            coder.key, coder.revision, spec.encoder_revision
+        )));
+    }
+    let loaded = data_set.load(folders, spec.split)?;
+    let (labels, split, classes) = loaded.labels();
+    let pairs = encoder.encode(&loaded, EncodeContext { seed: spec.seed, epochs: spec.epochs, observer, resume })?;
+    let made = coder.networks.map(|networks| (networks.image_dims, networks.text_dims)).or(data.dims);
+    let dims =
+        made.ok_or_else(|| Error::User(format!("data set {} has no features for encoder {}", data.key, coder.key)))?;
+    for (name, values, dims) in [("image", &pairs.image, dims.0), ("text", &pairs.text, dims.1)] {
+        assert_eq!(
+            values.reals().len(),
+            labels.len() * dims,
+            "encoder {} gives {dims} {name} features a pair",
+            coder.key
+        );
     }
     let path = folder.join(FILE);
-    let table = FeatureTable {
-        image: pairs.image[..].into(),
-        text: pairs.text[..].into(),
-        labels: &raw.labels,
-        split: &raw.split,
-        classes: raw.classes,
-    };
+    let table = FeatureTable { image: pairs.image.reals(), text: pairs.text.reals(), labels, split, classes };
     let mut facts: BTreeMap<String, String> =
         pairs.facts.iter().map(|(name, value)| (name.clone(), format!("{value:?}"))).collect();
     facts.extend([
         ("data-set".into(), data.key),
         ("data-set-version".into(), data.version),
+        ("split".into(), spec.split.name().into()),
         ("encoder".into(), coder.key),
         ("encoder-revision".into(), coder.revision.to_string()),
         ("encoder-epochs".into(), spec.epochs.to_string()),
@@ -107,12 +123,15 @@ fn extract_with(
 
 #[cfg(test)]
 mod tests {
-    use experiment_spec::catalog::{DataSetEntry, EncoderEntry};
+    use experiment_spec::{
+        catalog::{AbsentDataSet, DataSetEntry, EncoderEntry, EncoderNetworks},
+        run::SplitName,
+    };
 
     use super::*;
     use crate::{
-        datasets::{data_set::RawPairs, emoji::Emoji},
-        encoders::encoder::EncodedPairs,
+        datasets::{data_set::LoadedPairs, emoji::Emoji},
+        encoders::encoder::{EncodedPairs, Matrix},
         features::Split,
         method::Silent,
     };
@@ -121,11 +140,14 @@ mod tests {
     struct Renamed;
 
     impl DataSet for Renamed {
-        fn entry(&self) -> DataSetEntry {
-            DataSetEntry { key: "renamed".into(), version: "1".into(), ..Emoji.entry() }
+        fn key(&self) -> &'static str {
+            "renamed"
         }
-        fn load(&self) -> Result<RawPairs> {
-            Emoji.load()
+        fn entry(&self, _: &DataFolders) -> std::result::Result<DataSetEntry, AbsentDataSet> {
+            Ok(DataSetEntry { key: "renamed".into(), version: "1".into(), ..Emoji.described() })
+        }
+        fn load(&self, folders: &DataFolders, split: SplitName) -> Result<LoadedPairs> {
+            Emoji.load(folders, split)
         }
     }
 
@@ -135,13 +157,15 @@ mod tests {
     impl Encoder for Counting {
         fn entry(&self) -> EncoderEntry {
             let (key, description) = ("counting".into(), String::new());
-            EncoderEntry { key, revision: 2, description, default_epochs: 1, image_dims: 2, text_dims: 2 }
+            let networks = Some(EncoderNetworks { default_epochs: 1, image_dims: 2, text_dims: 2 });
+            EncoderEntry { key, revision: 2, description, networks }
         }
-        fn encode(&self, raw: &RawPairs, context: EncodeContext<'_>) -> Result<EncodedPairs> {
+        fn encode(&self, pairs: &LoadedPairs, context: EncodeContext<'_>) -> Result<EncodedPairs> {
             let seed = u8::try_from(context.seed).unwrap();
-            let image: Vec<f32> = (0u16..).take(raw.len()).flat_map(|row| [f32::from(seed), f32::from(row)]).collect();
+            let image: Vec<f32> =
+                (0u16..).take(pairs.labels().0.len()).flat_map(|row| [f32::from(seed), f32::from(row)]).collect();
             let facts = BTreeMap::from([("text.accuracy.test".to_owned(), 1.0 / 3.0)]);
-            Ok(EncodedPairs { text: image.clone(), image, facts })
+            Ok(EncodedPairs { text: Matrix::F32(image.clone()), image: Matrix::F32(image), facts })
         }
     }
 
@@ -150,13 +174,15 @@ mod tests {
         let spec = |seed| ExtractionSpec {
             data_set: "renamed".into(),
             data_set_version: "1".into(),
+            split: SplitName::Official,
             encoder: "counting".into(),
             encoder_revision: 2,
             epochs: 1,
             seed,
         };
         let run = |seed, folder: &Path| {
-            extract_with(&[&Renamed], &[&Counting], &spec(seed), folder, &mut Silent, None).unwrap()
+            extract_with(&[&Renamed], &[&Counting], &spec(seed), &DataFolders::default(), folder, &mut Silent, None)
+                .unwrap()
         };
         let folders = [0, 1, 2].map(|_| tempfile::tempdir().unwrap());
         let first = run(3, folders[0].path());
@@ -164,7 +190,7 @@ mod tests {
         assert_eq!(first.path, folders[0].path().join("features.safetensors"));
         assert_eq!(file.facts()["text.accuracy.test"].parse::<f64>().unwrap().to_bits(), (1.0f64 / 3.0).to_bits());
         assert_eq!((&*file.facts()["encoder-seed"], &*file.facts()["data-set"]), ("3", "renamed"));
-        let (test, raw) = (file.pairs(Split::Test), Emoji.load().unwrap());
+        let (test, raw) = (file.pairs(Split::Test), Emoji.pairs().unwrap());
         assert_eq!(test.rows(), 383);
         for (place, row) in raw.rows(Split::Test).into_iter().enumerate() {
             assert_eq!(test.image.row(place).get(1).to_string(), row.to_string());
@@ -179,6 +205,7 @@ mod tests {
         let good = ExtractionSpec {
             data_set: "emoji".into(),
             data_set_version: "0".into(),
+            split: SplitName::Official,
             encoder: "small-cnn".into(),
             encoder_revision: 1,
             epochs: 1,
@@ -189,7 +216,8 @@ mod tests {
             (ExtractionSpec { encoder: "vgg".into(), ..good.clone() }, "no encoder `vgg`"),
             (good, "planned for version 0"),
         ] {
-            let Err(Error::User(text)) = extract(&spec, Path::new("."), &mut Silent, None) else { panic!("{what}") };
+            let result = extract(&spec, &DataFolders::default(), Path::new("."), &mut Silent, None);
+            let Err(Error::User(text) | Error::Data(text)) = result else { panic!("{what}") };
             assert!(text.contains(what), "{text}");
         }
     }

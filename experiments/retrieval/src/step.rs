@@ -9,6 +9,7 @@ use experiment_spec::{
 
 use crate::{
     checkpoint::Checkpoint,
+    datasets::folders::DataFolders,
     error::{Error, Result},
     extraction::{self, extract},
     feature_file::FeatureFile,
@@ -36,13 +37,14 @@ pub fn runs_on_gpu(step: &StepSpec) -> bool {
     }
 }
 
-/// Computes a step in its folder. A run reads the features file `features`; `kind` is that of its scores
+/// Computes a step in its folder. An extraction finds its data set in `data`; a run reads the features file `features`; `kind` is that of its scores
 /// (see [`crate::kind`]); `resume` is what an earlier attempt left.
 ///
 /// # Errors
 /// By kind, which decides whether another attempt is made.
 pub fn compute(
     step: &StepSpec,
+    data: &DataFolders,
     features: Option<&Path>,
     folder: &Path,
     kind: String,
@@ -51,7 +53,7 @@ pub fn compute(
 ) -> Result<Computed> {
     match step {
         StepSpec::Extraction(spec) => {
-            let outcome = extract(spec, folder, observer, resume)?;
+            let outcome = extract(spec, data, folder, observer, resume)?;
             let scores = Scores {
                 scores: Vec::new(),
                 kind,

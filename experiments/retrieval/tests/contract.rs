@@ -6,7 +6,7 @@ mod common;
 use common::synthetic::Synthetic;
 use experiment_spec::{
     catalog::{ParameterKind, ParameterValue, Parameters},
-    run::{ExtractionSpec, RunSpec},
+    run::{ExtractionSpec, RunSpec, SplitName},
     scores::{Normalisation, Task},
 };
 use retrieval::{
@@ -79,6 +79,7 @@ fn outcome(method: &dyn Method, splits: &Splits<'_>, resume: Option<Checkpoint>)
         features: ExtractionSpec {
             data_set: "synthetic".into(),
             data_set_version: "1".into(),
+            split: SplitName::Official,
             encoder: "none".into(),
             encoder_revision: 1,
             epochs: 1,

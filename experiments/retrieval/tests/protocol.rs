@@ -160,6 +160,7 @@ impl Features {
 fn specification() -> RunSpec {
     let features = ExtractionSpec {
         data_set: "random".into(),
+        split: experiment_spec::run::SplitName::Official,
         data_set_version: "1".into(),
         encoder: "none".into(),
         encoder_revision: 1,

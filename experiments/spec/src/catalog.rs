@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use crate::run::SplitName;
+
 /// Value of a parameter that is left to the run: it tries the parameter's candidates on validation.
 pub const AUTO: &str = "auto";
 
@@ -117,16 +119,41 @@ pub struct DataSetEntry {
     pub description: String,
     /// Class names, index = label.
     pub classes: Vec<String>,
-    /// Pairs for training, those for validation not among them.
-    pub train: usize,
-    /// Pairs for validation.
-    pub validation: usize,
-    /// Pairs for test.
-    pub test: usize,
+    /// Ways to divide its pairs; the first is [`SplitName::Official`].
+    pub splits: Vec<SplitEntry>,
+    /// Dimensions of the image and text features it comes with; absent where an encoder makes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dims: Option<(usize, usize)>,
     /// Encoder used when the submission names none.
     pub default_encoder: String,
     /// Encoders that can read it.
     pub encoders: Vec<String>,
+}
+
+/// One way to divide the pairs of a data set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SplitEntry {
+    /// Its name.
+    pub name: SplitName,
+    /// Pairs for training, those for validation not among them.
+    pub train: usize,
+    /// Pairs for validation; where there are none, a run that has something to choose sets a part of its
+    /// training pairs aside.
+    pub validation: usize,
+    /// Pairs for test.
+    pub test: usize,
+}
+
+/// A data set that the program knows but cannot use here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AbsentDataSet {
+    /// Kebab-case key, as in YAML.
+    pub key: String,
+    /// Why, with the cure, in one sentence.
+    pub reason: String,
+    /// Whether it is simply not installed: then `if-present` leaves it out. What is there but damaged, or can
+    /// be used nowhere, is a mistake to name in any case.
+    pub missing: bool,
 }
 
 /// One pair of encoders (image and text) that makes features.
@@ -138,6 +165,14 @@ pub struct EncoderEntry {
     pub revision: u32,
     /// One sentence on what it is.
     pub description: String,
+    /// The networks it trains; absent where nothing is trained and the features are the data set's own. Seed
+    /// and epochs of the encoder then have no part in the identity of what it makes.
+    pub networks: Option<EncoderNetworks>,
+}
+
+/// What an encoder trains.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EncoderNetworks {
     /// Passes over the training pairs when the submission says nothing.
     pub default_epochs: u32,
     /// Dimensions of the image features.
@@ -153,6 +188,9 @@ pub struct Catalog {
     pub methods: Vec<MethodEntry>,
     /// Data sets found.
     pub data_sets: Vec<DataSetEntry>,
+    /// Data sets that are known, but cannot be used here.
+    #[serde(default)]
+    pub absent: Vec<AbsentDataSet>,
     /// Encoders.
     pub encoders: Vec<EncoderEntry>,
     /// Revision of the scoring protocol (splits, selection, MAP); part of the fingerprint.
@@ -172,10 +210,24 @@ impl Catalog {
         self.data_sets.iter().find(|entry| entry.key == key)
     }
 
+    /// Why the data set of that key cannot be used here.
+    #[must_use]
+    pub fn absent(&self, key: &str) -> Option<&AbsentDataSet> {
+        self.absent.iter().find(|entry| entry.key == key)
+    }
+
     /// The encoder of that key.
     #[must_use]
     pub fn encoder(&self, key: &str) -> Option<&EncoderEntry> {
         self.encoders.iter().find(|entry| entry.key == key)
+    }
+}
+
+impl DataSetEntry {
+    /// The split of that name.
+    #[must_use]
+    pub fn split(&self, name: SplitName) -> Option<&SplitEntry> {
+        self.splits.iter().find(|split| split.name == name)
     }
 }
 

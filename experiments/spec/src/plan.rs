@@ -33,7 +33,7 @@ pub struct PlannedExtraction {
 pub struct PlannedRun {
     /// Label of its row.
     pub label: String,
-    /// Key of its data set.
+    /// Its data set with its split, as it is shown.
     pub data_set: String,
     /// Its seed.
     pub seed: u64,
@@ -71,7 +71,7 @@ pub fn plan(submission: &Submission, catalog: &Catalog) -> Plan {
         for (choice, index) in submission.data_sets.iter().zip(&features) {
             for row in &submission.rows {
                 let method = method(&row.method, catalog);
-                let parameters = row.parameters.get(&choice.data_set);
+                let parameters = row.parameters.get(&choice.shown());
                 let step = StepSpec::Run(RunSpec {
                     method: row.method.clone(),
                     method_revision: method.revision,
@@ -84,7 +84,7 @@ pub fn plan(submission: &Submission, catalog: &Catalog) -> Plan {
                 let StepSpec::Run(spec) = step else { unreachable!("made a run two statements above") };
                 plan.runs.push(PlannedRun {
                     label: row.label.clone(),
-                    data_set: choice.data_set.clone(),
+                    data_set: choice.shown(),
                     seed: *seed,
                     spec,
                     fingerprint,
@@ -101,13 +101,18 @@ fn extraction(choice: &DataSetChoice, submission: &Submission, catalog: &Catalog
     let data_set =
         catalog.data_set(&choice.data_set).expect("the catalog has the data sets of what was parsed with it");
     let encoder = catalog.encoder(&choice.encoder).expect("the catalog has the encoders of what was parsed with it");
+    // What trains nothing is made once, whatever the submission says of training.
+    let (epochs, seed) = encoder.networks.as_ref().map_or((0, 0), |networks| {
+        (submission.encoder_epochs.unwrap_or(networks.default_epochs), submission.encoder_seed)
+    });
     ExtractionSpec {
         data_set: data_set.key.clone(),
         data_set_version: data_set.version.clone(),
+        split: choice.split,
         encoder: encoder.key.clone(),
         encoder_revision: encoder.revision,
-        epochs: submission.encoder_epochs.unwrap_or(encoder.default_epochs),
-        seed: submission.encoder_seed,
+        epochs,
+        seed,
     }
 }
 

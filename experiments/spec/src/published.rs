@@ -32,9 +32,11 @@ impl PaperSet {
         }
     }
 
-    /// The paper's data set that one of ours is a form of, though with other features: `wikipedia-cnn` of Wikipedia.
+    /// The paper's data set that one of ours is a form of, though with other features: `wikipedia-cnn` and
+    /// `wikipedia:paper` of Wikipedia.
     #[must_use]
     pub fn behind(data_set: &str) -> Option<Self> {
+        let data_set = data_set.split_once(':').map_or(data_set, |(key, _)| key);
         let family = |name: &str| data_set == name || data_set.strip_prefix(name).is_some_and(|it| it.starts_with('-'));
         [("xmedianet", Self::XMediaNet), ("pascal-sentence", Self::PascalSentence), ("wikipedia", Self::Wikipedia)]
             .into_iter()
@@ -106,6 +108,7 @@ mod tests {
     #[test]
     fn forms_of_a_data_set_belong_to_it() {
         assert_eq!(PaperSet::behind("wikipedia-cnn"), Some(PaperSet::Wikipedia));
+        assert_eq!(PaperSet::behind("wikipedia:paper"), Some(PaperSet::Wikipedia));
         assert_eq!(PaperSet::behind("pascal-sentence"), Some(PaperSet::PascalSentence));
         assert_eq!((PaperSet::behind("emoji"), PaperSet::behind("wikipedians")), (None, None));
     }

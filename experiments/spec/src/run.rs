@@ -131,6 +131,44 @@ impl FailureKind {
     }
 }
 
+/// How the pairs of a data set are divided into parts for training, validation and test.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SplitName {
+    /// As the data set was released, and what is taken when nothing is said.
+    #[default]
+    Official,
+    /// As the paper divides it (spec E.1).
+    Paper,
+}
+
+impl SplitName {
+    /// Every split.
+    pub const ALL: [Self; 2] = [Self::Official, Self::Paper];
+
+    /// Kebab-case name, as in YAML.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Official => "official",
+            Self::Paper => "paper",
+        }
+    }
+
+    /// Name of a data set divided so, as it is shown: `wikipedia`, `wikipedia:paper`.
+    #[must_use]
+    pub fn shown(self, data_set: &str) -> String {
+        match self {
+            Self::Official => data_set.to_owned(),
+            Self::Paper => format!("{data_set}:{}", self.name()),
+        }
+    }
+
+    fn is_official(&self) -> bool {
+        *self == Self::Official
+    }
+}
+
 /// What an extraction computes: features of a data set by an encoder trained from a seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExtractionSpec {
@@ -138,14 +176,26 @@ pub struct ExtractionSpec {
     pub data_set: String,
     /// Version of its content.
     pub data_set_version: String,
+    /// How its pairs are divided. Left out where it is the official way, so that steps stored before there were
+    /// others keep their fingerprints.
+    #[serde(default, skip_serializing_if = "SplitName::is_official")]
+    pub split: SplitName,
     /// Key of the encoder.
     pub encoder: String,
     /// Revision of the encoder.
     pub encoder_revision: u32,
-    /// Passes over the training pairs.
+    /// Passes over the training pairs; 0 where nothing is trained.
     pub epochs: u32,
-    /// Seed of the encoder's own training.
+    /// Seed of the encoder's own training; 0 where nothing is trained.
     pub seed: u64,
+}
+
+impl ExtractionSpec {
+    /// The data set with its split, as it is shown.
+    #[must_use]
+    pub fn shown_data_set(&self) -> String {
+        self.split.shown(&self.data_set)
+    }
 }
 
 /// What a run computes. Everything that decides its result is here, and nothing else.

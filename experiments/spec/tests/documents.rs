@@ -31,6 +31,7 @@ fn every_key_is_documented() {
     };
     let tables = [
         ("The file", keys::SUBMISSION),
+        ("`datasets`", keys::DATA_SET),
         ("`methods`", keys::METHOD),
         ("`overrides`", keys::OVERRIDE),
         ("`resources`", keys::RESOURCES),

@@ -195,3 +195,21 @@ fn the_canonical_text_of_a_run_is_frozen() {
         )
     );
 }
+
+#[test]
+fn the_split_is_part_of_the_identity_and_what_trains_nothing_has_no_seed() {
+    let of = |data_sets: &str, rest: &str| {
+        let yaml = format!("name: small\ndatasets: {data_sets}\nseeds: 1\nmethods: [cca]\n{rest}");
+        plan(&parse(&yaml, &catalog()).unwrap(), &catalog())
+    };
+    let both = of("[wikipedia-cnn, { dataset: wikipedia-cnn, split: paper }]", "");
+    assert_ne!(both.extractions[0].fingerprint, both.extractions[1].fingerprint);
+    assert_eq!(both.runs[1].data_set, "wikipedia-cnn:paper");
+    let text = StepSpec::Run(both.runs[1].spec.clone()).canonical_json();
+    assert!(text.contains(r#""data_set_version":"wikipedia-cnn-1","split":"paper","encoder":"given""#), "{text}");
+    let reseeded = of("[wikipedia-cnn]", "encoder-seed: 7\nencoder-epochs: 3\n");
+    assert_eq!(reseeded.extractions[0], both.extractions[0]);
+    assert_eq!((both.extractions[0].spec.epochs, both.extractions[0].spec.seed), (0, 0));
+    let trained = of("[emoji]", "encoder-seed: 7\n");
+    assert_eq!((trained.extractions[0].spec.epochs, trained.extractions[0].spec.seed), (30, 7));
+}

@@ -177,3 +177,24 @@ fn labels_may_be_any_text_of_one_line() {
     let submission = small("methods: [{ method: cca, label: 'Größe: 1 & 2' }, { method: cca, label: 7, dims: 2 }]\n");
     assert_eq!(labels(&submission), ["Größe: 1 & 2", "7"]);
 }
+
+#[test]
+fn one_data_set_may_stand_with_each_of_its_splits_and_its_key_reaches_both() {
+    let submission = parse(
+        concat!(
+            "name: splits\nseeds: 1\nmethods: [cca]\n",
+            "datasets: [wikipedia, { dataset: wikipedia, split: paper }, { dataset: uci-mfeat, if-present: true }, emoji]\n",
+            "overrides:\n- { dataset: wikipedia, dims: 3 }\n- { dataset: 'wikipedia:paper', penalty: 2 }\n",
+            "- { dataset: uci-mfeat, dims: 9 }\n",
+        ),
+        &catalog(),
+    )
+    .unwrap();
+    let shown: Vec<String> = submission.data_sets.iter().map(|choice| choice.shown()).collect();
+    assert_eq!(shown, ["wikipedia", "wikipedia:paper", "emoji"]);
+    assert_eq!(submission.left_out, ["uci-mfeat"]);
+    let both = |data_set| ["dims", "penalty"].map(|key| value(&submission, 0, data_set, key).clone());
+    assert_eq!(both("wikipedia"), [Integer(3), Float(1.0)]);
+    assert_eq!(both("wikipedia:paper"), [Integer(3), Float(2.0)]);
+    assert_eq!(both("emoji"), [Integer(10), Float(1.0)]);
+}

@@ -2,6 +2,7 @@
 
 use retrieval::{
     checkpoint::Checkpoint,
+    datasets::folders::DataFolders,
     error::{Error, Result},
     method::Observer,
     nn::device,
@@ -68,7 +69,8 @@ impl Compute for Retrieval {
             [(_, path)] => Some(path.as_path()),
             several => return Err(Error::Data(format!("one file of features expected, {} were given", several.len()))),
         };
-        let computed = step::compute(&start.spec, features, &start.folder, kind, observer, resume)?;
+        let data = DataFolders(start.data_folders.clone());
+        let computed = step::compute(&start.spec, &data, features, &start.folder, kind, observer, resume)?;
         let scores_json = serde_json::to_string(&computed.scores)
             .map_err(|error| Error::Data(format!("the scores cannot be written down: {error}")))?;
         Ok(Computed { scores_json, artifacts: computed.artifacts })
@@ -86,6 +88,7 @@ mod tests {
             fingerprint: spec.fingerprint(),
             spec,
             folder: std::path::PathBuf::new(),
+            data_folders: Vec::new(),
             features: Vec::new(),
             threads: 1,
             simd: None,
@@ -100,6 +103,7 @@ mod tests {
         let features = ExtractionSpec {
             data_set: "emoji".into(),
             data_set_version: "1".into(),
+            split: experiment_spec::run::SplitName::Official,
             encoder: "small".into(),
             encoder_revision: 1,
             epochs: 1,

@@ -34,6 +34,7 @@ fn start_line(folder: &Path, daemon_process: u32) -> String {
         spec,
         folder: folder.into(),
         features: Vec::new(),
+        data_folders: Vec::new(),
         threads: 1,
         simd: None,
         gpu: None,

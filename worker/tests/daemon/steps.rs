@@ -10,6 +10,7 @@ use experiment_spec::{
 use orchestrator_worker::{Compute, Computed, Start};
 use retrieval::{
     checkpoint::{Checkpoint, NamedTensor, Values, write_tensors},
+    datasets::folders::DataFolders,
     error::{Error, Result},
     kind::Backend,
     method::Observer,
@@ -28,6 +29,7 @@ pub(crate) fn code() -> CodeVersion {
 pub(crate) fn step(method: &str, iterations: u64) -> StepSpec {
     let features = ExtractionSpec {
         data_set: "toy".into(),
+        split: experiment_spec::run::SplitName::Official,
         data_set_version: "1".into(),
         encoder: "none".into(),
         encoder_revision: 1,
@@ -47,7 +49,7 @@ pub(crate) fn step(method: &str, iterations: u64) -> StepSpec {
 /// A run of the real CM-GANs, the ablation CAE: the encoders and decoders alone, narrow, for 20 iterations.
 pub(crate) fn cae() -> StepSpec {
     let StepSpec::Run(toy) = step("cm-gans", 1) else { unreachable!("a run") };
-    let catalog = retrieval::catalog::catalog();
+    let catalog = retrieval::catalog::catalog(&DataFolders::default());
     let method = catalog.method("cm-gans").unwrap();
     let mut parameters: Parameters = method.parameters.iter().map(|p| (p.key.clone(), p.default.clone())).collect();
     let counts = [("hidden", 4), ("iterations", 20), ("batch-size", 8)];
@@ -94,7 +96,9 @@ impl Compute for Steps {
             "cm-gans" => {
                 let kind = retrieval::kind::kind(Backend::Cpu);
                 let features = start.features.first().map(|(_, path)| path.as_path());
-                let computed = retrieval::step::compute(&start.spec, features, &start.folder, kind, observer, resume)?;
+                let data = DataFolders::default();
+                let computed =
+                    retrieval::step::compute(&start.spec, &data, features, &start.folder, kind, observer, resume)?;
                 let scores_json = serde_json::to_string(&computed.scores).unwrap();
                 return Ok(Computed { scores_json, artifacts: computed.artifacts });
             }

@@ -1,7 +1,12 @@
 //! What a data set gives: its catalog entry, and its pairs as they are before any encoder.
 
-use experiment_spec::{catalog::DataSetEntry, ids::ContentHash};
+use experiment_spec::{
+    catalog::{AbsentDataSet, DataSetEntry, SplitEntry},
+    ids::ContentHash,
+    run::SplitName,
+};
 
+use super::folders::DataFolders;
 use crate::{
     error::{Error, Result},
     features::Split,
@@ -9,14 +14,55 @@ use crate::{
 
 /// One line of the list of data sets.
 pub trait DataSet: Sync {
-    /// Key, version, classes, counts.
-    fn entry(&self) -> DataSetEntry;
+    /// Kebab-case key, as in YAML.
+    fn key(&self) -> &'static str;
 
-    /// Reads the pairs.
+    /// Version, classes, splits.
+    ///
+    /// # Errors
+    /// Why it cannot be used here.
+    fn entry(&self, folders: &DataFolders) -> std::result::Result<DataSetEntry, AbsentDataSet>;
+
+    /// Reads the pairs, divided as `split` says.
     ///
     /// # Errors
     /// [`Error::Data`] when something is missing or does not check.
-    fn load(&self) -> Result<RawPairs>;
+    fn load(&self, folders: &DataFolders, split: SplitName) -> Result<LoadedPairs>;
+}
+
+/// What a data set holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LoadedPairs {
+    /// Pictures and texts, for an encoder.
+    Raw(RawPairs),
+    /// Features of the data set's own.
+    Given(GivenPairs),
+}
+
+impl LoadedPairs {
+    /// Class and part of each pair, and the number of classes.
+    #[must_use]
+    pub fn labels(&self) -> (&[u32], &[Split], usize) {
+        match self {
+            Self::Raw(raw) => (&raw.labels, &raw.split, raw.classes),
+            Self::Given(given) => (&given.labels, &given.split, given.classes),
+        }
+    }
+}
+
+/// Pairs that come with features; row n of everything belongs to pair n.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GivenPairs {
+    /// `n x image_dims`, row-major.
+    pub image: Vec<f64>,
+    /// `n x text_dims`, row-major.
+    pub text: Vec<f64>,
+    /// Classes, in `0..classes`.
+    pub labels: Vec<u32>,
+    /// Number of classes.
+    pub classes: usize,
+    /// Part of each pair.
+    pub split: Vec<Split>,
 }
 
 /// Pairs before any encoder; entry n of every list belongs to pair n.
@@ -68,7 +114,7 @@ impl RawPairs {
     ///
     /// # Errors
     /// [`Error::Data`] naming the data set and what does not fit.
-    pub fn check(&self, entry: &DataSetEntry) -> Result<()> {
+    pub fn check(&self, entry: &DataSetEntry, split: &SplitEntry) -> Result<()> {
         let n = self.len();
         let fail = |why: String| Err(Error::Data(format!("data set {}: {why}", entry.key)));
         if [self.texts.len(), self.labels.len(), self.split.len()] != [n; 3]
@@ -83,7 +129,7 @@ impl RawPairs {
                 self.split.len()
             ));
         }
-        for (part, wanted) in Split::ALL.into_iter().zip([entry.train, entry.validation, entry.test]) {
+        for (part, wanted) in Split::ALL.into_iter().zip([split.train, split.validation, split.test]) {
             let found = self.rows(part).len();
             if found != wanted {
                 return fail(format!("{found} pairs in its {} part, {wanted} expected", part.name()));

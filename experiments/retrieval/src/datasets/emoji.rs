@@ -8,11 +8,18 @@
 use std::{collections::BTreeSet, io::Cursor, sync::LazyLock};
 
 use emojis::Group;
-use experiment_spec::{catalog::DataSetEntry, ids::ContentHash};
+use experiment_spec::{
+    catalog::{AbsentDataSet, DataSetEntry, SplitEntry},
+    ids::ContentHash,
+    run::SplitName,
+};
 use image::{ImageFormat, ImageReader};
 use twemoji_assets::png::PngTwemojiAsset;
 
-use super::data_set::{DataSet, ManifestLine, RawPairs, version};
+use super::{
+    data_set::{DataSet, LoadedPairs, ManifestLine, RawPairs, version},
+    folders::DataFolders,
+};
 use crate::{
     error::{Error, Result},
     features::Split,
@@ -98,8 +105,27 @@ fn decode(png: &[u8], out: &mut Vec<u8>) -> std::result::Result<(), String> {
     Ok(())
 }
 
+/// Its one split.
+const SPLIT: SplitEntry = SplitEntry { name: SplitName::Official, train: 1376, validation: 155, test: 383 };
+
 impl DataSet for Emoji {
-    fn entry(&self) -> DataSetEntry {
+    fn key(&self) -> &'static str {
+        KEY
+    }
+
+    fn entry(&self, _: &DataFolders) -> std::result::Result<DataSetEntry, AbsentDataSet> {
+        Ok(self.described())
+    }
+
+    fn load(&self, _: &DataFolders, _: SplitName) -> Result<LoadedPairs> {
+        self.pairs().map(LoadedPairs::Raw)
+    }
+}
+
+impl Emoji {
+    /// Its catalog entry.
+    #[must_use]
+    pub fn described(&self) -> DataSetEntry {
         let lines: Vec<ManifestLine> = PAIRS.iter().map(|pair| pair.line.clone()).collect();
         DataSetEntry {
             key: KEY.into(),
@@ -108,15 +134,18 @@ impl DataSet for Emoji {
                           contributors) with their names and shortcodes; embedded in the program"
                 .into(),
             classes: GROUPS.iter().map(|(_, name)| (*name).into()).collect(),
-            train: 1376,
-            validation: 155,
-            test: 383,
+            splits: vec![SPLIT],
+            dims: None,
             default_encoder: crate::encoders::small_cnn::KEY.into(),
             encoders: vec![crate::encoders::small_cnn::KEY.into()],
         }
     }
 
-    fn load(&self) -> Result<RawPairs> {
+    /// Decodes its pairs.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when a picture cannot be decoded.
+    pub fn pairs(&self) -> Result<RawPairs> {
         let mut images = Vec::with_capacity(PAIRS.len() * (SIDE * SIDE * 3) as usize);
         for Pair { line, png } in PAIRS.iter() {
             decode(png, &mut images)
@@ -132,7 +161,7 @@ impl DataSet for Emoji {
             classes: GROUPS.len(),
             split: PAIRS.iter().map(|pair| pair.line.split).collect(),
         };
-        raw.check(&self.entry())?;
+        raw.check(&self.described(), &SPLIT)?;
         Ok(raw)
     }
 }
@@ -143,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_embedded_pairs_are_whole() {
-        let raw = Emoji.load().unwrap();
+        let raw = Emoji.pairs().unwrap();
         assert_eq!(raw.len(), 1914);
         assert_eq!(raw.ids.iter().collect::<BTreeSet<_>>().len(), 1914);
         let counts: Vec<usize> = Split::ALL.iter().map(|part| raw.rows(*part).len()).collect();
@@ -168,7 +197,7 @@ mod tests {
             println!("skipped: pairs_are_those_of_the_shared_table: ../shared is not there");
             return;
         };
-        let raw = Emoji.load().unwrap();
+        let raw = Emoji.pairs().unwrap();
         assert_eq!(table.lines().count(), 1 + raw.len());
         for (row, line) in table.lines().skip(1).enumerate() {
             let fields: Vec<&str> = line.split('\t').collect();

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use experiment_spec::catalog::EncoderEntry;
 
-use crate::{checkpoint::Checkpoint, datasets::data_set::RawPairs, error::Result, method::Observer};
+use crate::{
+    checkpoint::Checkpoint, datasets::data_set::LoadedPairs, error::Result, features::Reals, method::Observer,
+};
 
 /// Everything an extraction is given besides the data.
 pub struct EncodeContext<'a> {
@@ -24,13 +26,33 @@ impl std::fmt::Debug for EncodeContext<'_> {
     }
 }
 
+/// Values of a matrix in the precision they are kept in.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Matrix {
+    /// What an encoder makes.
+    F32(Vec<f32>),
+    /// What a data set comes with.
+    F64(Vec<f64>),
+}
+
+impl Matrix {
+    /// The values.
+    #[must_use]
+    pub fn reals(&self) -> Reals<'_> {
+        match self {
+            Self::F32(values) => Reals::F32(values),
+            Self::F64(values) => Reals::F64(values),
+        }
+    }
+}
+
 /// Features of all pairs, training, validation and test alike.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EncodedPairs {
-    /// `n x image_dims` of the entry, row-major.
-    pub image: Vec<f32>,
-    /// `n x text_dims` of the entry, row-major.
-    pub text: Vec<f32>,
+    /// `n x image_dims`, row-major.
+    pub image: Matrix,
+    /// `n x text_dims`, row-major, in the precision of the image features.
+    pub text: Matrix,
     /// Facts worth keeping: accuracy of each head on each part, by name.
     pub facts: BTreeMap<String, f64>,
 }
@@ -44,6 +66,6 @@ pub trait Encoder: Sync {
     /// are used for nothing but the accuracies among the facts.
     ///
     /// # Errors
-    /// By kind: unusable data, a value that is not a number (named, with its iteration), a stop.
-    fn encode(&self, raw: &RawPairs, context: EncodeContext<'_>) -> Result<EncodedPairs>;
+    /// By kind: a data set that it cannot read, unusable data, a value that is not a number (named, with its iteration), a stop.
+    fn encode(&self, pairs: &LoadedPairs, context: EncodeContext<'_>) -> Result<EncodedPairs>;
 }

@@ -7,6 +7,7 @@ pub mod blocks;
 pub mod conv;
 pub mod dense;
 pub mod encoder;
+pub mod given;
 pub mod image_net;
 pub mod pair;
 pub mod small_cnn;
@@ -20,5 +21,5 @@ use encoder::Encoder;
 /// Every encoder pair.
 #[must_use]
 pub fn encoders() -> Vec<&'static dyn Encoder> {
-    vec![&small_cnn::SmallCnn]
+    vec![&small_cnn::SmallCnn, &given::Given]
 }

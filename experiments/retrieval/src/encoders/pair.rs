@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    encoder::{EncodeContext, EncodedPairs},
+    encoder::{EncodeContext, EncodedPairs, Matrix},
     softmax::{BatchLoss, largest},
 };
 use crate::{
@@ -81,7 +81,7 @@ pub fn encode(
         for part in Split::ALL {
             facts.insert(format!("{}.accuracy.{}", side.name(), part.name()), accuracy(raw, part, &logits));
         }
-        sides.push(features);
+        sides.push(Matrix::F32(features));
     }
     let text = sides.pop().expect("two sides were pushed");
     let image = sides.pop().expect("two sides were pushed");
@@ -199,7 +199,7 @@ mod tests {
             assert_eq!(run(&raw, 7, &mut Silent, None).unwrap(), one, "{threads} threads");
             gemm::set_threads(1);
         }
-        assert_eq!((one.image.len(), one.text.len()), (30 * 16, 30 * 15));
+        assert_eq!((one.image.reals().len(), one.text.reals().len()), (30 * 16, 30 * 15));
         for name in ["image.accuracy.train", "image.accuracy.test", "text.accuracy.train", "text.accuracy.test"] {
             assert!(one.facts[name] > 0.9, "{name}: {:?}", one.facts);
         }

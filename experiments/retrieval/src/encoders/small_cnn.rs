@@ -1,7 +1,7 @@
 //! Encoder pair `small-cnn`: a small image CNN and a word CNN, both trained from scratch on the training
 //! labels, so that nothing has to be downloaded.
 
-use experiment_spec::catalog::EncoderEntry;
+use experiment_spec::catalog::{EncoderEntry, EncoderNetworks};
 
 use super::{
     adam,
@@ -14,7 +14,11 @@ use super::{
     word_cnn::{TEXT, TextSettings, WordCnn},
 };
 use crate::{
-    checkpoint::NamedTensor, datasets::data_set::RawPairs, error::Result, features::Split, nn::stream::Stream,
+    checkpoint::NamedTensor,
+    datasets::data_set::{LoadedPairs, RawPairs},
+    error::{Error, Result},
+    features::Split,
+    nn::stream::Stream,
 };
 
 /// Key of the pair.
@@ -73,13 +77,18 @@ impl Encoder for SmallCnn {
             description: "image CNN (36x36, 3 blocks of 32, 64, 128 channels, a ReLU layer) and word CNN (windows \
                           3, 4, 5, 100 maps each), trained from scratch on the training labels"
                 .into(),
-            default_epochs: 30,
-            image_dims: FEATURES,
-            text_dims: super::word_cnn::FEATURES,
+            networks: Some(EncoderNetworks {
+                default_epochs: 30,
+                image_dims: FEATURES,
+                text_dims: super::word_cnn::FEATURES,
+            }),
         }
     }
 
-    fn encode(&self, raw: &RawPairs, context: EncodeContext<'_>) -> Result<EncodedPairs> {
+    fn encode(&self, pairs: &LoadedPairs, context: EncodeContext<'_>) -> Result<EncodedPairs> {
+        let LoadedPairs::Raw(raw) = pairs else {
+            return Err(Error::User(format!("the encoder {KEY} reads pictures and texts, not features: use `given`")));
+        };
         let epochs = u64::from(context.epochs);
         let image = ImageCnn::new(raw, context.seed, ImageSettings { epochs, ..IMAGE });
         let text = WordCnn::new(raw, context.seed, TextSettings { epochs, ..TEXT });

@@ -19,6 +19,7 @@ pub fn product(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Mat<f64> {
     // Columns one after another are the rows of the transposed matrix, so (a b)' = b' a' is made.
     let (left, right) = (columns(a), columns(b));
     gemm::gemm(&mut out, false, 1.0, gemm::Mat::new(&right, n, inner), gemm::Mat::new(&left, inner, m));
+    drop((left, right)); // before the output is there twice
     Mat::from_fn(m, n, |row, column| out[column * m + row])
 }
 

@@ -155,10 +155,12 @@ impl Shared {
     /// As [`Shared::of`].
     pub fn dual(x: &Mat<f64>, y: &Mat<f64>) -> Result<Self> {
         let side = |matrix: &Mat<f64>, what: &str| -> Result<Svd> {
-            let svd = thin_svd(matrix.as_ref(), what)?;
+            let mut svd = thin_svd(matrix.as_ref(), what)?;
             let rank = surviving(&svd.values);
-            let first = |vectors: &Mat<f64>| vectors.subcols(0, rank).to_owned();
-            Ok(Svd { left: first(&svd.left), right: first(&svd.right), values: svd.values[..rank].to_vec() })
+            svd.left.truncate(svd.left.nrows(), rank);
+            svd.right.truncate(svd.right.nrows(), rank);
+            svd.values.truncate(rank);
+            Ok(svd)
         };
         let (image, text) = (side(x, "the image features")?, side(y, "the text features")?);
         let cross = product(image.left.transpose(), text.left.as_ref());

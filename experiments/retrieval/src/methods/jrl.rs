@@ -151,11 +151,10 @@ impl Fit {
         let side = |name: &str, rows: Rows<'_>, more: Option<Rows<'_>>| -> Result<Side> {
             let standardisation = Standardisation::fit(name, rows)?;
             let x = standardisation.apply(rows);
-            let whole =
-                more.map_or_else(|| x.clone(), |more| stacked(x.as_ref(), standardisation.apply(more).as_ref()));
-            let graph = Graph::of_nearest(whole.as_ref(), nearest);
-            let smoothness =
-                if dense { graph.dense_smoothness(whole.as_ref()) } else { graph.smoothness(whole.as_ref()) };
+            let more = more.map(|more| stacked(x.as_ref(), standardisation.apply(more).as_ref()));
+            let whole = more.as_ref().unwrap_or(&x).as_ref();
+            let graph = Graph::of_nearest(whole, nearest);
+            let smoothness = if dense { graph.dense_smoothness(whole) } else { graph.smoothness(whole) };
             let (gram, labels) = (product(x.transpose(), x.as_ref()), product(x.transpose(), targets.as_ref()));
             Ok(Side { standardisation, x, gram, smoothness, labels })
         };

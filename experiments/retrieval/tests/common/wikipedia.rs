@@ -1,12 +1,16 @@
-//! The Wikipedia data set with its features as released, in f64.
+//! The Wikipedia data set with its features as released, in f64, through the product's own reader.
 
 use std::path::Path;
 
-use matfile::{MatFile, NumericData};
-use retrieval::features::{Pairs, Rows};
-
-const IMAGE: usize = 128;
-const TEXT: usize = 10;
+use experiment_spec::run::SplitName;
+use retrieval::{
+    datasets::{
+        data_set::{DataSet, GivenPairs, LoadedPairs},
+        folders::DataFolders,
+        wikipedia::SET,
+    },
+    features::{Pairs, Rows, Split},
+};
 
 /// Training or test pairs with the rows to read them by.
 #[derive(Debug)]
@@ -18,33 +22,28 @@ pub(crate) struct Part {
 }
 
 impl Part {
+    fn of(given: &GivenPairs, part: Split) -> Self {
+        let chosen: Vec<usize> = (0..given.labels.len()).filter(|&row| given.split[row] == part).collect();
+        let side = |values: &[f64], columns: usize| -> Vec<f64> {
+            chosen.iter().flat_map(|&row| values[row * columns..(row + 1) * columns].iter().copied()).collect()
+        };
+        Self {
+            image: side(&given.image, SET.dims.0),
+            text: side(&given.text, SET.dims.1),
+            labels: chosen.iter().map(|&row| given.labels[row]).collect(),
+            rows: (0..u32::try_from(chosen.len()).unwrap()).collect(),
+        }
+    }
+
     pub(crate) fn pairs(&self) -> Pairs<'_> {
-        let image = Rows::new(&self.image[..], IMAGE, &self.rows);
-        Pairs::new(image, Rows::new(&self.text[..], TEXT, &self.rows), &self.labels)
+        let image = Rows::new(&self.image[..], SET.dims.0, &self.rows);
+        Pairs::new(image, Rows::new(&self.text[..], SET.dims.1, &self.rows), &self.labels)
     }
 }
 
-/// The 2,173 training and the 693 test pairs.
+/// The 2,173 training and the 693 test pairs of the folder `wikipedia` at `folder`.
 pub(crate) fn read(folder: &Path) -> (Part, Part) {
-    let file = MatFile::parse(std::fs::File::open(folder.join("raw_features.mat")).unwrap()).unwrap();
-    let matrix = |name: &str, rows: usize, columns: usize| -> Vec<f64> {
-        let array = file.find_by_name(name).unwrap();
-        assert_eq!(array.size(), &[rows, columns], "{name}");
-        let NumericData::Double { real, imag: None } = array.data() else { panic!("{name} is of another type") };
-        // MATLAB holds column after column.
-        (0..rows * columns).map(|at| real[at % columns * rows + at / columns]).collect()
-    };
-    let part = |suffix: &str, list: &str, count: usize| {
-        let lines = std::fs::read_to_string(folder.join(list)).unwrap();
-        let label = |line: &str| line.rsplit('\t').next().unwrap().trim().parse::<u32>().unwrap() - 1;
-        let labels: Vec<u32> = lines.lines().map(label).collect();
-        assert_eq!(labels.len(), count);
-        Part {
-            image: matrix(&format!("I_{suffix}"), count, IMAGE),
-            text: matrix(&format!("T_{suffix}"), count, TEXT),
-            labels,
-            rows: (0..u32::try_from(count).unwrap()).collect(),
-        }
-    };
-    (part("tr", "trainset_txt_img_cat.list", 2173), part("te", "testset_txt_img_cat.list", 693))
+    let folders = DataFolders(vec![folder.parent().unwrap().to_owned()]);
+    let LoadedPairs::Given(given) = SET.load(&folders, SplitName::Official).unwrap() else { panic!("it has features") };
+    (Part::of(&given, Split::Train), Part::of(&given, Split::Test))
 }

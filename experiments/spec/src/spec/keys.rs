@@ -16,6 +16,8 @@ pub const SUBMISSION: &[&str] = &[
     "retries",
     "tables",
 ];
+/// Keys of an entry of `datasets`.
+pub const DATA_SET: &[&str] = &["dataset", "split", "if-present"];
 /// Keys of an entry of `methods` besides parameters.
 pub const METHOD: &[&str] = &["method", "label", "preset"];
 /// Keys of an entry of `overrides` that choose what it holds for.

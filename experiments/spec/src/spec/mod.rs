@@ -2,6 +2,7 @@
 //! `experiments/README.md` documents every key. Deliberately absent: file access, and any default that
 //! depends on the machine.
 
+mod data_set_list;
 pub mod keys;
 pub mod limits;
 mod lines;

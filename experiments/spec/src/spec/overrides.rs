@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
+    data_set_list::DataSets,
     keys,
     limits::{MAX_GRID_LABEL, MAX_OVERRIDES},
     lines::Lines,
@@ -31,15 +32,16 @@ struct Names {
 /// Applies every override to the drafts, in the order of the file: a later one wins.
 pub(super) fn apply(
     overrides: &Cursor<'_>,
-    data_sets: &[&str],
+    data_sets: &DataSets,
     drafts: &mut [Draft<'_>],
     lines: &Lines<'_>,
     problems: &mut Problems,
 ) {
     let methods = drafts.iter().map(|draft| draft.entry.key.as_str());
     let labels = drafts.iter().flat_map(|draft| [draft.base.as_str(), draft.label.as_str()]);
+    let named = data_sets.named();
     let known = [
-        Names::new("a data set of this file:", data_sets.iter().copied(), !data_sets.is_empty()),
+        Names::new("a data set of this file:", named.iter().map(String::as_str), !named.is_empty()),
         Names::new("a method of this file:", methods, lines.methods_known),
         Names::new("a label of this file:", labels, lines.labels_known),
     ];
@@ -93,8 +95,10 @@ impl Selection<'_> {
                 .is_none_or(|labels| labels.contains(draft.label.as_str()) || labels.contains(draft.base.as_str()))
     }
 
-    fn holds_for(&self, data_set: &str) -> bool {
-        self.data_sets.as_ref().is_none_or(|names| names.contains(data_set))
+    /// Whether it holds for a data set as it is shown; the key alone reaches every split of it.
+    fn holds_for(&self, shown: &str) -> bool {
+        let key = shown.split_once(':').map_or(shown, |(key, _)| key);
+        self.data_sets.as_ref().is_none_or(|names| names.contains(shown) || names.contains(key))
     }
 }
 

@@ -1,14 +1,11 @@
 //! From the text of a file to a [`Submission`], or to everything that is wrong with it.
 
 use super::{
-    keys,
-    limits::{
-        DEFAULT_ENCODER_SEED, DEFAULT_RETRIES, MAX_DATA_SETS, MAX_ENCODER_EPOCHS, MAX_NAME, MAX_RETRIES, MAX_SEED,
-        MAX_SEEDS,
-    },
+    data_set_list, keys,
+    limits::{DEFAULT_ENCODER_SEED, DEFAULT_RETRIES, MAX_ENCODER_EPOCHS, MAX_NAME, MAX_RETRIES, MAX_SEED, MAX_SEEDS},
     lines, node,
     problem::{Problem, Problems},
-    read::{Cursor, Fields},
+    read::Cursor,
     resources, rows,
     submission::{DataSetChoice, Submission},
     table_list,
@@ -35,7 +32,7 @@ fn read(root: &Cursor<'_>, catalog: &Catalog, problems: &mut Problems) -> Option
     fields.refuse_unknown(problems, keys::SUBMISSION);
     let name = fields.require(problems, "name").and_then(|cursor| name(cursor, problems));
     let encoder = fields.get("encoder").and_then(|cursor| encoder(cursor, catalog, problems));
-    let data_sets = data_sets(&fields, encoder, catalog, problems);
+    let data_sets = data_set_list::read(&fields, encoder, catalog, problems);
     let encoder_seed = fields.read_or("encoder-seed", DEFAULT_ENCODER_SEED, |cursor| seed(cursor, problems));
     let encoder_epochs = fields.get("encoder-epochs").map(|cursor| {
         let number = cursor.integer(problems, &(1..=i64::from(MAX_ENCODER_EPOCHS)));
@@ -50,19 +47,19 @@ fn read(root: &Cursor<'_>, catalog: &Catalog, problems: &mut Problems) -> Option
     let defaults = fields.get("defaults").and_then(|cursor| cursor.fields(problems, "a mapping of parameters"));
     let methods = fields.require(problems, "methods")?;
     let lines = lines::read(methods, defaults.as_ref(), catalog, problems);
-    let keys: Vec<&str> = data_sets.iter().flatten().map(|choice| choice.data_set.as_str()).collect();
     let seed_count = seeds.as_ref().map_or(1, Vec::len);
-    let rows = rows::expand(&lines, fields.get("overrides"), &keys, seed_count, methods, problems);
+    let rows = rows::expand(&lines, fields.get("overrides"), &data_sets, seed_count, methods, problems);
     let tables = match fields.get("tables") {
         Some(cursor) => table_list::read(cursor, &rows, problems),
         None => name.map(|name| table_list::default(name, &rows)),
     };
     if problems.is_empty() {
-        rows::refuse_same_runs(&rows.drafts, &keys, problems);
+        rows::refuse_same_runs(&rows.drafts, &data_sets.shown(), problems);
     }
     Some(Submission {
         name: name?.to_owned(),
-        data_sets: data_sets?,
+        left_out: data_sets.left_out.iter().map(DataSetChoice::shown).collect(),
+        data_sets: data_sets.whole.then_some(data_sets.chosen)?,
         encoder_seed: encoder_seed?,
         encoder_epochs: encoder_epochs.map_or(Some(None), |epochs| epochs.map(Some))?,
         seeds: seeds?,
@@ -91,37 +88,6 @@ fn name<'n>(cursor: &Cursor<'n>, problems: &mut Problems) -> Option<&'n str> {
 /// The encoder named for all data sets; `None` when there is no such one.
 fn encoder<'c>(cursor: &Cursor<'_>, catalog: &'c Catalog, problems: &mut Problems) -> Option<&'c str> {
     cursor.choice(problems, "an encoder:", &catalog.encoders.iter().map(|entry| entry.key.as_str()))
-}
-
-/// Reads `datasets` and gives each its encoder: the one the file names, if it names a known one, else its own.
-fn data_sets(
-    fields: &Fields<'_>,
-    encoder: Option<&str>,
-    catalog: &Catalog,
-    problems: &mut Problems,
-) -> Option<Vec<DataSetChoice>> {
-    let items = fields.require(problems, "datasets")?.list(problems, "a list of data sets", MAX_DATA_SETS)?;
-    let mut chosen: Vec<DataSetChoice> = Vec::new();
-    let mut whole = true;
-    for item in &items {
-        let names = catalog.data_sets.iter().map(|entry| entry.key.as_str());
-        let Some(entry) = item.choice(problems, "a data set:", &names).and_then(|key| catalog.data_set(key)) else {
-            whole = false;
-            continue;
-        };
-        if chosen.iter().any(|choice| choice.data_set == entry.key) {
-            item.report(problems, "this data set stands in the list twice");
-            whole = false;
-            continue;
-        }
-        let encoder = encoder.unwrap_or(&entry.default_encoder);
-        if !entry.encoders.iter().any(|known| known == encoder) || catalog.encoder(encoder).is_none() {
-            let known = entry.encoders.join(", ");
-            item.report(problems, format!("the encoder `{encoder}` cannot read this data set; these can: {known}"));
-        }
-        chosen.push(DataSetChoice { data_set: entry.key.clone(), encoder: encoder.to_owned() });
-    }
-    whole.then_some(chosen)
 }
 
 /// One seed.

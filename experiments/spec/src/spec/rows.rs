@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use super::{
+    data_set_list::DataSets,
     limits::{MAX_CELLS, MAX_RUNS},
     lines::{Line, Lines},
     overrides,
@@ -25,7 +26,7 @@ pub(super) struct Draft<'c> {
     pub(super) label: String,
     /// Parameters that the grid of its entry varies.
     pub(super) grid: Vec<String>,
-    /// By data set.
+    /// By data set as it is shown.
     pub(super) parameters: BTreeMap<String, Parameters>,
 }
 
@@ -41,17 +42,18 @@ pub(super) struct Rows<'c> {
 pub(super) fn expand<'c>(
     lines: &Lines<'c>,
     overrides: Option<&Cursor<'_>>,
-    data_sets: &[&str],
+    data_sets: &DataSets,
     seeds: usize,
     methods: &Cursor<'_>,
     problems: &mut Problems,
 ) -> Rows<'c> {
+    let shown = data_sets.shown();
     let sizes = lines
         .read
         .iter()
         .map(|line| line.axes.iter().try_fold(1_usize, |product, axis| product.checked_mul(axis.values.len())));
     let rows = sizes.into_iter().try_fold(0_usize, |sum, size| sum.checked_add(size?));
-    let cells = rows.and_then(|rows| rows.checked_mul(data_sets.len().max(1)));
+    let cells = rows.and_then(|rows| rows.checked_mul(shown.len().max(1)));
     let runs = cells.and_then(|cells| cells.checked_mul(seeds));
     if cells.is_none_or(|cells| cells > MAX_CELLS) || runs.is_none_or(|runs| runs > MAX_RUNS) {
         methods.report(
@@ -64,7 +66,7 @@ pub(super) fn expand<'c>(
         );
         return Rows { drafts: Vec::new(), labels_known: false };
     }
-    let mut drafts: Vec<_> = lines.read.iter().flat_map(|line| grid(line, data_sets)).collect();
+    let mut drafts: Vec<_> = lines.read.iter().flat_map(|line| grid(line, &shown)).collect();
     if let Some(overrides) = overrides {
         overrides::apply(overrides, data_sets, &mut drafts, lines, problems);
     }
@@ -78,7 +80,7 @@ fn count(number: Option<usize>) -> String {
 }
 
 /// The rows of one entry: every combination of its values, the first axis changing slowest.
-fn grid<'c>(line: &Line<'c>, data_sets: &[&str]) -> Vec<Draft<'c>> {
+fn grid<'c>(line: &Line<'c>, data_sets: &[String]) -> Vec<Draft<'c>> {
     let varied: Vec<_> = line.axes.iter().filter(|axis| axis.values.len() > 1).collect();
     let mut combinations: Vec<Vec<(&str, &ParameterValue)>> = vec![Vec::new()];
     for axis in &line.axes {
@@ -111,7 +113,7 @@ fn grid<'c>(line: &Line<'c>, data_sets: &[&str]) -> Vec<Draft<'c>> {
             base: line.label.clone(),
             label,
             grid: varied.iter().map(|axis| axis.key.clone()).collect(),
-            parameters: data_sets.iter().map(|data_set| ((*data_set).to_owned(), parameters.clone())).collect(),
+            parameters: data_sets.iter().map(|data_set| (data_set.clone(), parameters.clone())).collect(),
         }
     };
     combinations.into_iter().map(draft).collect()
@@ -145,13 +147,13 @@ fn refuse_same_labels(drafts: &[Draft<'_>], problems: &mut Problems) {
 }
 
 /// Two rows that would compute the same are a slip (most often a switch forgotten in one of them).
-pub(super) fn refuse_same_runs(drafts: &[Draft<'_>], data_sets: &[&str], problems: &mut Problems) {
+pub(super) fn refuse_same_runs(drafts: &[Draft<'_>], data_sets: &[String], problems: &mut Problems) {
     // By the two rows: the data sets on which they agree.
     let mut same: BTreeMap<(usize, usize), Vec<&str>> = BTreeMap::new();
     for data_set in data_sets {
         let mut first: HashMap<(&str, String), usize> = HashMap::new();
         for (index, draft) in drafts.iter().enumerate() {
-            let Some(parameters) = draft.parameters.get(*data_set) else { continue };
+            let Some(parameters) = draft.parameters.get(data_set) else { continue };
             let text = serde_json::to_string(parameters).expect("parameters are plain data that JSON can say");
             match first.entry((&draft.entry.key, text)) {
                 Entry::Occupied(earlier) => same.entry((index, *earlier.get())).or_default().push(data_set),

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::tables::TableSpec;
-use crate::{catalog::Parameters, run::Resources};
+use crate::{
+    catalog::Parameters,
+    run::{Resources, SplitName},
+};
 
 /// A submission as it was read from its file: a plain value, stored and sent as JSON. Planning it and
 /// assembling its tables need nothing else of the file.
@@ -30,6 +33,9 @@ pub struct Submission {
     pub retries: u32,
     /// Tables to print; at least one.
     pub tables: Vec<TableSpec>,
+    /// Data sets marked `if-present` that this installation does not have, as they are shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 impl Submission {
@@ -40,14 +46,25 @@ impl Submission {
     }
 }
 
-/// A data set with the encoder that reads it.
+/// A data set with its split and the encoder that reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct DataSetChoice {
     /// Key of the data set.
     pub data_set: String,
+    /// How its pairs are divided.
+    #[serde(default)]
+    pub split: SplitName,
     /// Key of the encoder.
     pub encoder: String,
+}
+
+impl DataSetChoice {
+    /// The data set with its split, as it is shown.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        self.split.shown(&self.data_set)
+    }
 }
 
 /// One row of the tables: a method with its parameters.
@@ -58,6 +75,6 @@ pub struct MethodRow {
     pub label: String,
     /// Key of the method.
     pub method: String,
-    /// Every parameter of the method, by key of the data set (overrides may differ between them).
+    /// Every parameter of the method, by the data set as it is shown (overrides may differ between them).
     pub parameters: BTreeMap<String, Parameters>,
 }

@@ -17,7 +17,7 @@ use crate::{
 const MOST_DIGITS: u8 = 6;
 
 /// Characters of a failure that a note repeats.
-const MOST_FAILURE_CHARS: usize = 200;
+const MOST_FAILURE_CHARS: usize = 300;
 
 /// Makes the table that `spec` asks for, with a block of rows for each of `data_sets`.
 ///

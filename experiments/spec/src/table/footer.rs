@@ -42,7 +42,7 @@ pub(super) fn facts(
             fact("Selection")(selection(records)),
         ])
         .chain((!seeds.is_empty()).then(|| fact("Seeds")(ranges(&seeds))))
-        .chain(features(records).into_iter().map(fact("Features")))
+        .chain(features(records, catalog).into_iter().map(fact("Features")))
         .chain(kinds(records).into_iter().map(fact("Kind of scores")))
         .chain(codes(records).into_iter().map(fact("Code")))
         .chain(compute(records).map(fact("Compute")))
@@ -106,7 +106,7 @@ fn left_to_the_run(spec: &RunSpec) -> String {
     format!("{} chosen on validation pairs by the bi-modal average", chosen.join(", "))
 }
 
-fn features(records: &[&RunRecord]) -> Vec<String> {
+fn features(records: &[&RunRecord], catalog: &Catalog) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let mut out = Vec::new();
     for record in records {
@@ -116,7 +116,9 @@ fn features(records: &[&RunRecord]) -> Vec<String> {
         }
         let hash: String = record.features_hash.chars().take(HASH_DIGITS).collect();
         let content = if hash.is_empty() { "not made yet".to_owned() } else { format!("content {hash}") };
-        out.push(format!("{} by {encoder}, encoder seed {}, {content}", record.data_set, record.encoder_seed));
+        let trained = catalog.encoder(encoder).is_none_or(|encoder| encoder.networks.is_some());
+        let made = if trained { format!("encoder seed {}", record.encoder_seed) } else { "nothing trained".to_owned() };
+        out.push(format!("{} by {encoder}, {made}, {content}", record.data_set));
     }
     out
 }

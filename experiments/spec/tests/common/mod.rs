@@ -3,8 +3,10 @@
 #![allow(dead_code)] // each test binary uses its own part
 
 use experiment_spec::catalog::{
-    Catalog, DataSetEntry, EncoderEntry, MethodEntry, Parameter, ParameterKind, ParameterValue, Preset,
+    AbsentDataSet, Catalog, DataSetEntry, EncoderEntry, EncoderNetworks, MethodEntry, Parameter, ParameterKind,
+    ParameterValue, Preset, SplitEntry,
 };
+use experiment_spec::run::SplitName;
 
 /// What the tests may name.
 pub(crate) fn catalog() -> Catalog {
@@ -14,8 +16,13 @@ pub(crate) fn catalog() -> Catalog {
             data_set("emoji", &["small-cnn", "random"]),
             data_set("wikipedia", &["published", "random"]),
             data_set("pascal-sentence", &["published"]),
+            data_set("wikipedia-cnn", &["given"]),
         ],
-        encoders: ["small-cnn", "published", "random"].map(encoder).to_vec(),
+        absent: vec![
+            absent("uci-mfeat", "not found in /data: put the folder `uci-mfeat` there", true),
+            absent("xmedianet", "its files are damaged", false),
+        ],
+        encoders: ["small-cnn", "published", "random", "given"].map(encoder).to_vec(),
         protocol: 1,
     }
 }
@@ -88,15 +95,22 @@ fn float(key: &str, min: f64, max: f64, default: f64) -> Parameter {
     parameter(key, ParameterKind::Float { min, max }, ParameterValue::Float(default))
 }
 
+fn absent(key: &str, reason: &str, missing: bool) -> AbsentDataSet {
+    AbsentDataSet { key: key.to_owned(), reason: reason.to_owned(), missing }
+}
+
+/// The ones named after Wikipedia can be split as the paper does.
 fn data_set(key: &str, encoders: &[&str]) -> DataSetEntry {
     DataSetEntry {
         key: key.to_owned(),
         version: format!("{key}-1"),
         description: String::new(),
         classes: vec!["a".to_owned(), "b".to_owned()],
-        train: 20,
-        validation: 4,
-        test: 8,
+        splits: SplitName::ALL[..if key.starts_with("wikipedia") { 2 } else { 1 }]
+            .iter()
+            .map(|name| SplitEntry { name: *name, train: 20, validation: 4, test: 8 })
+            .collect(),
+        dims: None,
         default_encoder: encoders[0].to_owned(),
         encoders: encoders.iter().map(|name| (*name).to_owned()).collect(),
     }
@@ -107,8 +121,6 @@ fn encoder(key: &str) -> EncoderEntry {
         key: key.to_owned(),
         revision: 1,
         description: String::new(),
-        default_epochs: 30,
-        image_dims: 8,
-        text_dims: 4,
+        networks: (key != "given").then_some(EncoderNetworks { default_epochs: 30, image_dims: 8, text_dims: 4 }),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use experiment_spec::{
     catalog::{Catalog, MethodEntry, ParameterValue, Parameters},
     code::{CodeVersion, Revision},
-    run::{ExtractionSpec, RunSpec, State},
+    run::{ExtractionSpec, RunSpec, SplitName, State},
     scores::{Normalisation, Score, Scores, Task},
     spec::{TableKind, TableSpec},
     table::RunRecord,
@@ -47,6 +47,7 @@ pub(crate) fn scored(data_set: &str, label: &str, seed: u64, maps: [f64; 6]) -> 
     let features = ExtractionSpec {
         data_set: data_set.to_owned(),
         data_set_version: "1".to_owned(),
+        split: SplitName::Official,
         encoder: "small-cnn".to_owned(),
         encoder_revision: 1,
         epochs: 1,

@@ -118,13 +118,13 @@ fn prepare(sides: &[Features; 2], kind: Kind, factor: f64, landmarks: usize, see
             let kernel = Kernel::fit(kind, factor, x, names[at])?;
             let mut centred = kernel.between(x, x);
             let offset = centre_columns(&mut centred);
-            let mut centred = centred.transpose().to_owned();
+            centred = centred.transpose().to_owned();
             centre_columns(&mut centred);
-            let Eigen { values, vectors } =
-                symmetric_eigen(centred.as_ref(), &format!("the kernel of the {} features", names[at]))?;
-            let rank = surviving(&values);
-            let vectors = vectors.subcols(0, rank).to_owned();
-            Ok(Decomposed { kernel, offset, eigen: Eigen { values: values[..rank].to_vec(), vectors } })
+            let mut eigen = symmetric_eigen(centred.as_ref(), &format!("the kernel of the {} features", names[at]))?;
+            let rank = surviving(&eigen.values);
+            eigen.vectors.truncate(eigen.vectors.nrows(), rank);
+            eigen.values.truncate(rank);
+            Ok(Decomposed { kernel, offset, eigen })
         };
         let sides = [decomposed(0)?, decomposed(1)?];
         let cross = product(sides[0].eigen.vectors.transpose(), sides[1].eigen.vectors.as_ref());
