@@ -3,18 +3,19 @@
 use crate::{
     method::Method,
     methods::{
-        cca::Cca, cfa::Cfa, cm_gans::fit::CmGans, dcca::Dcca, deep_sm::DeepSm, jrl::Jrl, kcca::solve::Kcca,
-        lgcfl::Lgcfl,
+        cca::Cca, cfa::Cfa, cm_gans::fit::CmGans, corr_ae::CorrAe, dcca::Dcca, deep_sm::DeepSm, jrl::Jrl,
+        kcca::solve::Kcca, lgcfl::Lgcfl,
     },
     tuning::{closed_form::Solved, iterative::Trained},
 };
 
-static METHODS: [&dyn Method; 8] = [
+static METHODS: [&dyn Method; 9] = [
     &CmGans,
     &Trained(DeepSm),
     &Solved(Lgcfl),
     &Solved(Jrl),
     &Trained(Dcca),
+    &Trained(CorrAe),
     &Solved(Kcca),
     &Solved(Cfa),
     &Solved(Cca),

@@ -170,7 +170,7 @@ fn damaged_files_are_named_with_row_column_and_cure() {
     made_up(home.path(), 0.0, &good_labels());
     fs::write(file("labels_u8.npy"), npy("|u1", "(2865,)", &good_labels()[..2865])).unwrap();
     refused("labels_u8.npy (2865 rows): 2866 rows are expected; get the file again");
-    fs::write(file("labels_u8.npy"), npy("<i8", "(2866,)", &[0; 2866 * 8])).unwrap();
+    fs::write(file("labels_u8.npy"), npy("<i8", "(2866,)", &vec![0; 2866 * 8])).unwrap();
     refused("its values are of type Some(\"<i8\"); <f4, <f8 and |u1 are read; get the file again");
     fs::write(file("labels_u8.npy"), b"").unwrap();
     refused("labels_u8.npy: not a .npy file; get the file again");

@@ -113,7 +113,7 @@ fn deep_sm_gives_probabilities_and_a_temperature_changes_only_their_sharpness() 
         EmbeddingValues::F64(_) => panic!("trained in f32"),
     };
     let (sharp, soft) = (rows(plain.as_ref()), rows(calibrated.as_ref()));
-    let temperature = f64::from(calibrated.record().facts["image-temperature"] as f32);
+    let temperature = calibrated.record().facts["image-temperature"];
     assert!((temperature - 1.0).abs() > 1e-3, "{temperature}");
     for (sharp, soft) in sharp.chunks_exact(CLASSES).zip(soft.chunks_exact(CLASSES)) {
         assert!((sharp.iter().sum::<f32>() - 1.0).abs() < 1e-5 && (soft.iter().sum::<f32>() - 1.0).abs() < 1e-5);
@@ -247,6 +247,26 @@ fn dcca_correlates_more_with_every_pass_and_finds_the_pairs() {
     assert!(why.starts_with("120 pairs a step for `dims: 120`"), "{why}");
 }
 
+/// Five steps of each RBM and six of the autoencoder, for each of the three variants.
+fn small_corr(more: &[(&'static str, ParameterValue)]) -> Vec<(&'static str, ParameterValue)> {
+    let small = [("hidden", 6), ("rbm-steps", 5), ("rbm-batch-size", 16), ("iterations", 6), ("batch-size", 16)];
+    small.into_iter().map(|(key, value)| (key, count(value))).chain(more.to_vec()).collect()
+}
+
+#[test]
+fn the_pretraining_of_corr_ae_is_made_once_for_all_variants() {
+    let (train, test) = sets();
+    let data = TrainingData::new(train.pairs(), test.pairs(), CLASSES);
+    let mut seen = Every::default();
+    let fitted = fit_from("corr-ae", data, &small_corr(&[("alpha", real(0.7))]), &mut seen, None).unwrap();
+    assert_eq!(seen.0.last().unwrap().iteration, 4 * 5 + 3 * 6 - 1, "the last step ends the training");
+    let tuning = fitted.record().tuning.unwrap();
+    assert_eq!(tuning.candidates.len(), 3);
+    let chosen = tuning.candidates[tuning.chosen].parameters["variant"].clone();
+    let alone = fit("corr-ae", data, &small_corr(&[("alpha", real(0.7)), ("variant", chosen)]));
+    assert!(alone.tensors().unwrap() == fitted.tensors().unwrap());
+}
+
 #[test]
 fn resumed_after_any_pass_both_end_with_the_same_bits() {
     let (train, test) = sets();
@@ -256,6 +276,8 @@ fn resumed_after_any_pass_both_end_with_the_same_bits() {
         ("deep-sm", small_sm(&[("patience", count(0))])),
         ("dcca", small_cca(&[("batch-size", count(50))])),
         ("dcca", small_cca(&[("patience", count(0))])),
+        ("corr-ae", small_corr(&[("alpha", real(0.7))])),
+        ("corr-ae", small_corr(&[("alpha", real(0.2)), ("pretrain", ParameterValue::Text("none".into()))])),
     ] {
         let mut seen = Every::default();
         let whole = fit_from(key, data, &said, &mut seen, None).unwrap();

@@ -10,7 +10,7 @@ const PRINTED: &str = include_str!("published.csv");
 /// A data set of the paper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PaperSet {
-    /// XMediaNet, its image and text part.
+    /// `XMediaNet`, its image and text part.
     XMediaNet,
     /// Pascal Sentence.
     PascalSentence,

@@ -164,6 +164,7 @@ impl SplitName {
         }
     }
 
+    #[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
     fn is_official(&self) -> bool {
         *self == Self::Official
     }

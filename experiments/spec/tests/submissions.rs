@@ -7,7 +7,7 @@ use experiment_spec::{
     catalog::ParameterValue::{self, Bool, Float, Integer, Text},
     run::{Device, Resources},
     scores::Normalisation,
-    spec::{Submission, TableKind, TableSpec, parse},
+    spec::{DataSetChoice, Submission, TableKind, TableSpec, parse},
 };
 
 /// Parses a file that is expected to be right.
@@ -190,7 +190,7 @@ fn one_data_set_may_stand_with_each_of_its_splits_and_its_key_reaches_both() {
         &catalog(),
     )
     .unwrap();
-    let shown: Vec<String> = submission.data_sets.iter().map(|choice| choice.shown()).collect();
+    let shown: Vec<String> = submission.data_sets.iter().map(DataSetChoice::shown).collect();
     assert_eq!(shown, ["wikipedia", "wikipedia:paper", "emoji"]);
     assert_eq!(submission.left_out, ["uci-mfeat"]);
     let both = |data_set| ["dims", "penalty"].map(|key| value(&submission, 0, data_set, key).clone());

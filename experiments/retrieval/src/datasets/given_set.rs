@@ -47,7 +47,10 @@ pub struct Released {
 }
 
 /// Contents of the files, in the order of [`GivenSet::files`], with their paths for messages.
-pub type Files = [(String, Vec<u8>)];
+pub type Files = [NamedFile];
+
+/// Path for messages, and content.
+pub type NamedFile = (String, Vec<u8>);
 
 /// A data set that comes with features.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +97,7 @@ impl GivenSet {
         self.files.iter().map(path).collect()
     }
 
-    fn open(&self, folders: &DataFolders) -> std::result::Result<Vec<(String, Vec<u8>)>, (String, bool)> {
+    fn open(&self, folders: &DataFolders) -> std::result::Result<Vec<NamedFile>, (String, bool)> {
         let read = |path: PathBuf| folders::read(&path).map(|bytes| (path.display().to_string(), bytes));
         self.paths(folders)?.into_iter().map(read).collect::<std::result::Result<_, _>>().map_err(|why| (why, false))
     }
@@ -116,7 +119,7 @@ impl GivenSet {
         let mut labels = Vec::with_capacity(total);
         for block in &released.labels {
             for (row, &value) in block.values.iter().enumerate() {
-                let known = (1u32..).zip(self.classes).find(|(number, _)| f64::from(*number) == value);
+                let known = (1u32..).zip(self.classes).find(|(number, _)| f64::from(*number).total_cmp(&value).is_eq());
                 let (number, _) = known.ok_or_else(|| {
                     let (place, most) = (&block.place, self.classes.len());
                     format!("{place}, row {row}: label {value} is none of 1 to {most}; get the file again")

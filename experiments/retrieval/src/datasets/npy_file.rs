@@ -1,4 +1,4 @@
-//! Arrays of NumPy's `.npy` files (versions 1 to 3), of little-endian f32, f64 or bytes, in row-major order.
+//! Arrays of `NumPy`'s `.npy` files (versions 1 to 3), of little-endian f32, f64 or bytes, in row-major order.
 
 use super::given_set::Matrix;
 
@@ -49,9 +49,9 @@ fn shape(header: &str) -> Option<(usize, usize)> {
     let inside = header.split_once("'shape': (")?.1.split_once(')')?.0;
     let sizes: Option<Vec<usize>> =
         inside.split(',').map(str::trim).filter(|s| !s.is_empty()).map(|s| s.parse().ok()).collect();
-    match sizes?.as_slice() {
-        &[rows] => Some((rows, 1)),
-        &[rows, columns] => Some((rows, columns)),
+    match *sizes?.as_slice() {
+        [rows] => Some((rows, 1)),
+        [rows, columns] => Some((rows, columns)),
         _ => None,
     }
 }

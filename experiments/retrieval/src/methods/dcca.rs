@@ -92,7 +92,7 @@ impl Iterative for Dcca {
     fn begin<'a>(&self, data: TrainingData<'a>, parameters: &Parameters, seed: u64) -> Result<Box<dyn Training + 'a>> {
         let entry = self.entry();
         let reader = Reader::new(&entry, parameters)?;
-        Ok(Box::new(Correlating::new(data, Settings::of(reader), seed, &device())?))
+        Ok(Box::new(Correlating::new(&data, Settings::of(reader), seed, &device())?))
     }
 }
 
@@ -146,7 +146,7 @@ struct Correlating<'a> {
 }
 
 impl<'a> Correlating<'a> {
-    fn new(data: TrainingData<'a>, settings: Settings, seed: u64, device: &Device) -> Result<Self> {
+    fn new(data: &TrainingData<'a>, settings: Settings, seed: u64, device: &Device) -> Result<Self> {
         let sides = [("image", data.train.image), ("text", data.train.text)];
         let standardisation = |(name, rows): (&str, Rows<'_>)| -> Result<Standardisation> {
             let fitted = Standardisation::fit(name, rows)?;
@@ -165,9 +165,9 @@ impl<'a> Correlating<'a> {
             standardised(&standardisations[0], sides[0].1, device)?,
             standardised(&standardisations[1], sides[1].1, device)?,
         ];
-        let sizes = |columns| Sizes { columns, hidden: settings.hidden, outputs: settings.dims };
+        let of = |columns| Sizes { columns, hidden: settings.hidden, outputs: settings.dims };
         let learner = Learner::new(device, DType::F32);
-        let towers = Towers::new(learner, [sizes(sides[0].1.dims()), sizes(sides[1].1.dims())], seed)?;
+        let towers = Towers::new(learner, [of(sides[0].1.dims()), of(sides[1].1.dims())], seed)?;
         let device = device.clone();
         Ok(Self {
             settings,

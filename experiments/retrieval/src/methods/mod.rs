@@ -3,6 +3,7 @@
 pub mod cca;
 pub mod cfa;
 pub mod cm_gans;
+pub mod corr_ae;
 pub mod dcca;
 pub mod deep_sm;
 pub mod jrl;

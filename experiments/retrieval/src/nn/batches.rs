@@ -44,14 +44,15 @@ mod tests {
     proptest! {
         #[test]
         fn every_row_comes_once_a_round(rows in 1usize..40, size in 1usize..50, seed: u64) {
-            let steps = (3 * rows).div_ceil(size) as u64;
-            let sequence: Vec<u32> = (1..=steps).flat_map(|step| batch(seed, "x", rows, size, step)).collect();
+            let steps = (3 * rows).div_ceil(size);
+            let of = |step: usize| batch(seed, "x", rows, size, step as u64);
+            let sequence: Vec<u32> = (1..=steps).flat_map(of).collect();
             for round in sequence.chunks_exact(rows) {
                 let mut round = round.to_vec();
                 round.sort_unstable();
                 prop_assert!(round.iter().enumerate().all(|(i, &row)| i == row as usize));
             }
-            prop_assert_eq!(batch(seed, "x", rows, size, steps), &sequence[(steps as usize - 1) * size..]);
+            prop_assert_eq!(of(steps), &sequence[(steps - 1) * size..]);
         }
     }
 

@@ -78,9 +78,9 @@ impl CustomOp2 for Product {
         b: &CpuStorage,
         b_layout: &Layout,
     ) -> CandleResult<(CpuStorage, Shape)> {
-        let ((n, k), (inner, m)) = (a_layout.shape().dims2()?, b_layout.shape().dims2()?);
-        if k != inner {
-            bail!("a product of {n} x {k} and {inner} x {m}: the inner sizes differ");
+        let ((rows, inner), (other, columns)) = (a_layout.shape().dims2()?, b_layout.shape().dims2()?);
+        if inner != other {
+            bail!("a product of {rows} x {inner} and {other} x {columns}: the inner sizes differ");
         }
         let storage = match (a, b) {
             (CpuStorage::F32(a), CpuStorage::F32(b)) => {
@@ -91,7 +91,7 @@ impl CustomOp2 for Product {
             }
             _ => bail!("a product takes two tensors of f32 or two of f64"),
         };
-        Ok((storage, Shape::from((n, m))))
+        Ok((storage, Shape::from((rows, columns))))
     }
 
     fn bwd(

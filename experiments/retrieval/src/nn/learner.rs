@@ -163,7 +163,7 @@ impl Learner {
 
     fn step(&mut self, name: &str, gradient: &Tensor, descent: Descent, update: u64) -> Result<()> {
         let weight = self.weights[name].as_tensor().detach();
-        let is_bias = name.ends_with(".bias");
+        let is_bias = name.rsplit('.').next() == Some("bias");
         let decayed = |decay: f64| -> Result<Tensor> {
             Ok(if is_bias || decay == 0.0 { gradient.clone() } else { (gradient + (&weight * decay)?)? })
         };

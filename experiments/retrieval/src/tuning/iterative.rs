@@ -106,7 +106,7 @@ impl<M: Iterative> Method for Trained<M> {
             let why = "there is something to choose, but there are no validation pairs";
             return Err(Error::User(format!("{why}; take a split that has some")));
         }
-        let mut search = Search::new(&self.0, data, context.seed, reader);
+        let mut search = Search::new(&self.0, &data, context.seed, reader);
         let from = match context.resume {
             Some(checkpoint) => search.take_up(checkpoint)?,
             None => None,

@@ -55,11 +55,11 @@ pub(super) struct Search<'a, M> {
 
 impl<'a, M: Iterative> Search<'a, M> {
     /// Nothing done yet.
-    pub(super) fn new(method: &'a M, data: TrainingData<'a>, seed: u64, reader: Reader<'_>) -> Self {
+    pub(super) fn new(method: &'a M, data: &TrainingData<'a>, seed: u64, reader: Reader<'_>) -> Self {
         let trials = trials(reader, None);
         let tuned = reader.left_to_the_run().next().is_some();
         let shared_steps = if trials.len() > 1 { method.shared_steps(&trials[0].parameters) } else { 0 };
-        Self { method, data, seed, trials, tuned, shared_steps, shared: None, scored: Vec::new(), best: None }
+        Self { method, data: *data, seed, trials, tuned, shared_steps, shared: None, scored: Vec::new(), best: None }
     }
 
     /// Every candidate with its score, and the training of the best one at its end.

@@ -127,11 +127,17 @@ impl<T: Real> Head<T> {
         let classes = self.bias.len();
         gemm(out, false, T::one(), Mat::new(x, CHUNK_ROWS, input), Mat::new(&self.weight, input, classes));
         for row in out.chunks_exact_mut(classes) {
-            row.iter_mut().zip(&self.bias).for_each(|(value, &bias)| *value += bias);
+            for (value, &bias) in row.iter_mut().zip(&self.bias) {
+                *value += bias;
+            }
             let largest = row.iter().copied().fold(T::neg_infinity(), num_traits::Float::max);
-            row.iter_mut().for_each(|value| *value = (*value - largest).exp_exact());
+            for value in row.iter_mut() {
+                *value = (*value - largest).exp_exact();
+            }
             let sum: T = row.iter().copied().sum();
-            row.iter_mut().for_each(|value| *value /= sum);
+            for value in row.iter_mut() {
+                *value /= sum;
+            }
         }
     }
 }
@@ -189,7 +195,9 @@ mod tests {
         let state = initial_state::<f64>(&posterior, sizes, 5);
         let of = |settings: &Settings| {
             let encoder = Encoder::new(settings, Modality::Text, &state.weights, &state.running);
-            encoder.encode(2, |row, out| out.iter_mut().enumerate().for_each(|(j, x)| *x = [1.0, -2.0][row] + j as f64))
+            encoder.encode(2, |row, out| {
+                out.iter_mut().zip(0u8..).for_each(|(x, j)| *x = [1.0, -2.0][row] + f64::from(j));
+            })
         };
         let (codes, found) = (of(&Settings::released()), of(&posterior));
         let (weight, bias) = (&state.weights["text.head.weight"].data, &state.weights["text.head.bias"].data);
