@@ -3,14 +3,15 @@
 use crate::{
     method::Method,
     methods::{
-        cca::Cca, cfa::Cfa, cm_gans::fit::CmGans, corr_ae::CorrAe, dcca::Dcca, deep_sm::DeepSm, jrl::Jrl,
+        cca::Cca, ccl::Ccl, cfa::Cfa, cm_gans::fit::CmGans, corr_ae::CorrAe, dcca::Dcca, deep_sm::DeepSm, jrl::Jrl,
         kcca::solve::Kcca, lgcfl::Lgcfl,
     },
     tuning::{closed_form::Solved, iterative::Trained},
 };
 
-static METHODS: [&dyn Method; 9] = [
+static METHODS: [&dyn Method; 10] = [
     &CmGans,
+    &Trained(Ccl),
     &Trained(DeepSm),
     &Solved(Lgcfl),
     &Solved(Jrl),

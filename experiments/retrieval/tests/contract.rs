@@ -52,6 +52,15 @@ fn own(method: &str) -> Vec<(&'static str, ParameterValue)> {
             ("iterations", whole(2500)),
             ("alpha", ParameterValue::Float(0.7)),
         ],
+        // Its rate is meant for 20,000 steps.
+        "ccl" => vec![
+            ("hidden", whole(64)),
+            ("rbm-steps", whole(300)),
+            ("corr-steps", whole(1000)),
+            ("tuning-steps", whole(1000)),
+            ("iterations", whole(1000)),
+            ("learning-rate", ParameterValue::Float(0.01)),
+        ],
         _ => vec![],
     }
 }

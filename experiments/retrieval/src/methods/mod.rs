@@ -1,11 +1,13 @@
 //! The methods of the paper, one file or folder each.
 
 pub mod cca;
+pub mod ccl;
 pub mod cfa;
 pub mod cm_gans;
 pub mod corr_ae;
 pub mod dcca;
 pub mod deep_sm;
+pub mod fine_tuning;
 pub mod jrl;
 pub mod kcca;
 pub mod lgcfl;
