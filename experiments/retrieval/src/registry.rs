@@ -3,15 +3,18 @@
 use crate::{
     method::Method,
     methods::{
-        cca::Cca, ccl::Ccl, cfa::Cfa, cm_gans::fit::CmGans, corr_ae::CorrAe, dcca::Dcca, deep_sm::DeepSm, jrl::Jrl,
-        kcca::solve::Kcca, lgcfl::Lgcfl,
+        cca::Cca, ccl::Ccl, cfa::Cfa, cm_gans::fit::CmGans, cmdn::Cmdn, corr_ae::CorrAe, dcca::Dcca, deep_sm::DeepSm,
+        jrl::Jrl, kcca::solve::Kcca, lgcfl::Lgcfl,
     },
+    nn::unit::UnitKind,
     tuning::{closed_form::Solved, iterative::Trained},
 };
 
-static METHODS: [&dyn Method; 10] = [
+static METHODS: [&dyn Method; 12] = [
     &CmGans,
     &Trained(Ccl),
+    &Trained(Cmdn { units: UnitKind::Rbm }),
+    &Trained(Cmdn { units: UnitKind::Autoencoder }),
     &Trained(DeepSm),
     &Solved(Lgcfl),
     &Solved(Jrl),

@@ -61,6 +61,15 @@ fn own(method: &str) -> Vec<(&'static str, ParameterValue)> {
             ("iterations", whole(1000)),
             ("learning-rate", ParameterValue::Float(0.01)),
         ],
+        "cmdn" | "cmdn-lite" => vec![
+            ("hidden", whole(64)),
+            ("intra-steps", whole(200)),
+            ("rbm-steps", whole(200)),
+            ("joint-steps", whole(300)),
+            ("combination-steps", whole(300)),
+            ("tuning-steps", whole(500)),
+            ("level-steps", whole(300)),
+        ],
         _ => vec![],
     }
 }

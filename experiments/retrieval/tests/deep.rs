@@ -260,6 +260,13 @@ fn small_ccl() -> Vec<(&'static str, ParameterValue)> {
     small.map(|(key, value)| (key, count(value))).collect()
 }
 
+/// Every part of CMDN two or three steps long.
+fn small_cmdn() -> Vec<(&'static str, ParameterValue)> {
+    let small = [("hidden", 16), ("intra-steps", 2), ("rbm-steps", 2), ("joint-steps", 3), ("combination-steps", 3)];
+    let small = small.into_iter().chain([("rbm-batch-size", 16), ("tuning-steps", 3), ("level-steps", 2)]);
+    small.map(|(key, value)| (key, count(value))).collect()
+}
+
 #[test]
 fn the_pretraining_of_corr_ae_is_made_once_for_all_variants() {
     let (train, test) = sets();
@@ -284,6 +291,8 @@ fn resumed_after_any_pass_both_end_with_the_same_bits() {
         ("dcca", small_cca(&[("batch-size", count(50))])),
         ("dcca", small_cca(&[("patience", count(0))])),
         ("ccl", small_ccl()),
+        ("cmdn", small_cmdn()),
+        ("cmdn-lite", small_cmdn()),
         ("corr-ae", small_corr(&[("alpha", real(0.7))])),
         ("corr-ae", small_corr(&[("alpha", real(0.2)), ("pretrain", ParameterValue::Text("none".into()))])),
     ] {

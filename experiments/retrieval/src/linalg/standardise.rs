@@ -58,6 +58,27 @@ impl Standardisation {
         Ok(Self { mean, deviation })
     }
 
+    /// To 0 for the least and 1 for the largest of the training rows; a constant column is only moved. Other rows may
+    /// lie outside (spec C.8 step 1).
+    ///
+    /// # Errors
+    /// As [`Standardisation::fit`].
+    pub fn unit_range(side: &str, rows: Rows<'_>) -> Result<Self> {
+        Self::fit(side, rows)?; // for its checks of every value
+        let dims = rows.dims();
+        let (mut least, mut largest, mut row) = (vec![f64::MAX; dims], vec![f64::MIN; dims], vec![0.0; dims]);
+        for index in 0..rows.rows() {
+            rows.row(index).write_f64(&mut row);
+            for ((least, largest), &value) in least.iter_mut().zip(&mut largest).zip(&row) {
+                *least = least.min(value);
+                *largest = largest.max(value);
+            }
+        }
+        let range = |(least, largest): (&f64, &f64)| if largest > least { largest - least } else { 1.0 };
+        let deviation = least.iter().zip(&largest).map(range).collect();
+        Ok(Self { mean: least, deviation })
+    }
+
     /// Leaves `dims` columns as they are.
     #[must_use]
     pub fn none(dims: usize) -> Self {
@@ -120,6 +141,8 @@ mod tests {
         assert_eq!(values(standardised.as_ref()), [1.0, 0.0, 0.0, -1.0, 0.0, 1.0, 3.0, 0.5, -2.0]);
         let narrow = fitted.apply_f32(training.with_selection(&[0, 1, 3]));
         assert_eq!(narrow, [1.0, 0.0, 0.0, -1.0, 0.0, 1.0, 3.0, 0.5, -2.0]);
+        let unit = Standardisation::unit_range("image", training).unwrap();
+        assert_eq!(unit.apply_f32(training.with_selection(&[0, 1, 3])), [1.0, 0.0, 0.5, 0.0, 0.0, 1.0, 2.0, 0.5, -0.5]);
         let same = Standardisation::none(3).apply_f32(training.with_selection(&[1]));
         assert_eq!(same, [1.0, 0.1, 8.0]);
         let names: Vec<String> = fitted.tensors("image").into_iter().map(|tensor| tensor.name).collect();

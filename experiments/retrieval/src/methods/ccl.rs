@@ -5,6 +5,7 @@ use experiment_spec::catalog::{MethodEntry, Parameters};
 
 use self::multi_task::MultiTask;
 use super::{
+    column_scales::Scaling,
     corr_ae::network::{CorrNet, Plan, Variant},
     fine_tuning::FineTuning,
     rbm_stacks::{Inputs, RbmStacks, Shape},
@@ -15,13 +16,7 @@ use crate::{
     error::Result,
     linalg::standardise::Standardisation,
     method::{FitRecord, Fitted, TrainingData},
-    nn::{
-        batches::batch,
-        device::device,
-        exact::product,
-        kept::Kept,
-        stack::{Layer, Stack},
-    },
+    nn::{batches::batch, device::device, kept::Kept, stack::Stack, unit::UnitKind},
     parameters::{Reader, count, float},
     tuning::iterative::{Iterative, Step, Training},
 };
@@ -142,7 +137,8 @@ impl<'a> Grained<'a> {
         };
         let (hidden, classes, on) = (reader.size("hidden"), data.classes, (device, DType::F32));
         let (steps, size) = (reader.count("rbm-steps"), reader.size("rbm-batch-size"));
-        let shape = Shape { image: [2 * hidden, hidden], text: [hidden, hidden], steps, batch: size };
+        let shape =
+            Shape { image: [2 * hidden, hidden], text: [hidden, hidden], steps, batch: size, units: UnitKind::Rbm };
         let stacks = RbmStacks::new(shape, [image.dims(), text.dims()], seed, on)?;
         let plan = Plan {
             variant: Variant::CorrAe,
@@ -182,13 +178,13 @@ impl<'a> Grained<'a> {
         }
         let below = self.inputs(part - 1)?;
         let stacks = match part {
-            1 => self.stacks.stacks(),
+            1 => self.stacks.stacks()?,
             2 => self.corr.coders()?.map(Stack),
             _ => [self.tuning[0].hidden()?, self.tuning[1].hidden()?],
         };
         let mut made = Inputs { image: stacks[0].apply(&below.image)?, text: stacks[1].apply(&below.text)? };
         if part == 3 {
-            let scaled = |x: &Tensor| -> Result<Tensor> { Scaling::of(x)?.apply(x) };
+            let scaled = |x: &Tensor| -> Result<Tensor> { Scaling::zscore(x)?.apply(x) };
             made = Inputs { image: scaled(&made.image)?, text: scaled(&made.text)? };
         }
         self.inputs[part] = Some(made.clone());
@@ -197,36 +193,6 @@ impl<'a> Grained<'a> {
 
     fn rows(&self, name: &str, size: usize, step: u64) -> Vec<u32> {
         batch(self.seed, name, self.labels.len(), size, step)
-    }
-}
-
-/// Mean and standard deviation (n - 1) of each column of the training rows.
-struct Scaling {
-    mean: Tensor,
-    deviation: Tensor,
-}
-
-impl Scaling {
-    #[allow(clippy::cast_precision_loss)] // rows
-    fn of(x: &Tensor) -> Result<Self> {
-        let degrees = (x.dim(0)? as f64 - 1.0).max(1.0);
-        let mean = x.mean(0)?;
-        let deviation = (x.broadcast_sub(&mean)?.sqr()?.sum(0)? / degrees)?.sqrt()?;
-        // A unit that never fires is left as it is.
-        let fires = deviation.gt(&deviation.zeros_like()?)?;
-        let deviation = fires.where_cond(&deviation, &deviation.ones_like()?)?;
-        Ok(Self { mean, deviation })
-    }
-
-    fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.broadcast_sub(&self.mean)?.broadcast_div(&self.deviation)?)
-    }
-
-    /// The layer that does to unscaled rows what `layer` does to scaled ones.
-    fn folded(&self, layer: &Layer) -> Result<Layer> {
-        let weight = layer.weight.broadcast_div(&self.deviation.unsqueeze(1)?)?;
-        let shift = product(&self.mean.unsqueeze(0)?, &weight)?.squeeze(0)?;
-        Ok(Layer { weight, bias: (&layer.bias - shift)?, activation: layer.activation })
     }
 }
 
@@ -282,10 +248,10 @@ impl Training for Grained<'_> {
     fn fitted(&self) -> Result<Box<dyn Fitted>> {
         let [features, ..] = &self.inputs;
         let features = features.as_ref().expect("the features are there from the beginning");
-        let (stacks, coders, last) = (self.stacks.stacks(), self.corr.coders()?, self.multi.layers()?);
+        let (stacks, coders, last) = (self.stacks.stacks()?, self.corr.coders()?, self.multi.layers()?);
         let side = |at: usize, x: &Tensor| -> Result<Stack> {
             let mut layers = [&stacks[at].0[..], &coders[at][..], &self.tuning[at].hidden()?.0[..]].concat();
-            let scaling = Scaling::of(&Stack(layers.clone()).apply(x)?)?;
+            let scaling = Scaling::zscore(&Stack(layers.clone()).apply(x)?)?;
             layers.push(scaling.folded(&last[at][0])?);
             layers.extend_from_slice(&last[at][1..]);
             Ok(Stack(layers))
@@ -297,28 +263,5 @@ impl Training for Grained<'_> {
             iteration: self.done,
             record: FitRecord::default(),
         }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::nn::stack::Activation;
-
-    #[test]
-    fn a_folded_layer_does_to_rows_what_the_layer_does_to_scaled_rows() {
-        let cpu = Device::Cpu;
-        let x = Tensor::new(&[[1.0f64, 5.0, 7.0], [3.0, 5.0, 0.0], [2.0, 5.0, -1.0]], &cpu).unwrap();
-        let scaling = Scaling::of(&x).unwrap();
-        assert_eq!(scaling.deviation.to_vec1::<f64>().unwrap()[..2], [1.0, 1.0], "and 1 for a constant column");
-        let layer = Layer {
-            weight: Tensor::new(&[[0.3f64, -1.0], [0.7, 0.2], [-0.5, 0.9]], &cpu).unwrap(),
-            bias: Tensor::new(&[0.1f64, -0.4], &cpu).unwrap(),
-            activation: Activation::Logistic,
-        };
-        let folded = Stack(vec![scaling.folded(&layer).unwrap()]).apply(&x).unwrap();
-        let plain = Stack(vec![layer]).apply(&scaling.apply(&x).unwrap()).unwrap();
-        let worst: f64 = (folded - plain).unwrap().abs().unwrap().max_all().unwrap().to_scalar().unwrap();
-        assert!(worst < 1e-14, "{worst}");
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     error::Result,
     linalg::standardise::Standardisation,
     method::{FitRecord, Fitted, TrainingData},
-    nn::{batches::batch, device::device, kept::Kept, stack::Stack},
+    nn::{batches::batch, device::device, kept::Kept, stack::Stack, unit::UnitKind},
     parameters::{Reader, choice, count, float, floats, tuned},
     tuning::iterative::{Iterative, Step, Training},
 };
@@ -135,6 +135,7 @@ impl Corresponding {
             text: [hidden, hidden],
             steps: reader.count("rbm-steps"),
             batch: reader.size("rbm-batch-size"),
+            units: UnitKind::Rbm,
         };
         let stacks = if pretrained { Some(RbmStacks::new(shape, columns, seed, on)?) } else { None };
         let plan = Plan {
@@ -170,7 +171,7 @@ impl Corresponding {
             self.lifted = Some(match &self.stacks {
                 None => self.features.clone(),
                 Some(stacks) => {
-                    let [image, text] = stacks.stacks();
+                    let [image, text] = stacks.stacks()?;
                     Inputs { image: image.apply(&self.features.image)?, text: text.apply(&self.features.text)? }
                 }
             });
@@ -223,7 +224,7 @@ impl Training for Corresponding {
 
     fn fitted(&self) -> Result<Box<dyn Fitted>> {
         let [image, text] = self.network.coders()?;
-        let below = self.stacks.as_ref().map(RbmStacks::stacks).unwrap_or_default();
+        let below = self.stacks.as_ref().map(RbmStacks::stacks).transpose()?.unwrap_or_default();
         let [below_image, below_text] = below;
         let [of_image, of_text] = &self.standardisations;
         Ok(Box::new(Stacked {

@@ -4,6 +4,8 @@ pub mod cca;
 pub mod ccl;
 pub mod cfa;
 pub mod cm_gans;
+pub mod cmdn;
+pub mod column_scales;
 pub mod corr_ae;
 pub mod dcca;
 pub mod deep_sm;

@@ -9,8 +9,9 @@ use crate::{
     nn::{
         batches::batch,
         kept::Kept,
-        rbm::{Machine, Settings, Sparsity, Visible},
+        rbm::{Settings, Sparsity, Visible},
         stack::Stack,
+        unit::{Unit, UnitKind},
     },
 };
 
@@ -52,13 +53,15 @@ pub struct Shape {
     pub steps: u64,
     /// Rows a step.
     pub batch: usize,
+    /// Machines, or autoencoders in their place.
+    pub units: UnitKind,
 }
 
 /// The four machines: of the images first and second, of the texts first and second.
 #[derive(Debug)]
 pub struct RbmStacks {
     shape: Shape,
-    machines: [Machine; 4],
+    machines: [Unit; 4],
     seed: u64,
 }
 
@@ -76,10 +79,10 @@ impl RbmStacks {
             sparsity: Some(SPARSITY),
         };
         let first = |name, columns, hidden| {
-            Machine::new(name, (columns, hidden), settings(Visible::Gaussian, GAUSSIAN_RATE), seed, on)
+            Unit::new(shape.units, name, (columns, hidden), settings(Visible::Gaussian, GAUSSIAN_RATE), seed, on)
         };
         let second = |name, [below, hidden]: [usize; 2], rate| {
-            Machine::new(name, (below, hidden), settings(Visible::Logistic, rate), seed, on)
+            Unit::new(shape.units, name, (below, hidden), settings(Visible::Logistic, rate), seed, on)
         };
         let machines = [
             first("image.rbm1", columns[0], shape.image[0])?,
@@ -119,15 +122,14 @@ impl RbmStacks {
     }
 
     /// The ways up of images and texts, as layers.
-    #[must_use]
-    pub fn stacks(&self) -> [Stack; 2] {
-        [0, 2].map(|first| Stack(vec![self.machines[first].upward(), self.machines[first + 1].upward()]))
-    }
-
-    /// The machines of the images, then of the texts.
-    #[must_use]
-    pub fn machines(&self) -> &[Machine; 4] {
-        &self.machines
+    ///
+    /// # Errors
+    /// When the device has no room for copies.
+    pub fn stacks(&self) -> Result<[Stack; 2]> {
+        let of = |first: usize| -> Result<Stack> {
+            Ok(Stack(vec![self.machines[first].upward()?, self.machines[first + 1].upward()?]))
+        };
+        Ok([of(0)?, of(2)?])
     }
 
     /// Everything that further steps depend on.
@@ -135,7 +137,7 @@ impl RbmStacks {
     /// # Errors
     /// When the device cannot be read.
     pub fn state(&self) -> Result<Vec<NamedTensor>> {
-        let states: Result<Vec<_>> = self.machines.iter().map(Machine::state).collect();
+        let states: Result<Vec<_>> = self.machines.iter().map(Unit::state).collect();
         Ok(states?.concat())
     }
 
@@ -170,10 +172,16 @@ mod tests {
 
     #[test]
     fn machines_take_turns_and_the_second_reads_what_the_first_says() {
-        let shape = Shape { image: [5, 3], text: [4, 2], steps: 7, batch: 8 };
+        for units in [UnitKind::Rbm, UnitKind::Autoencoder] {
+            take_turns(units);
+        }
+    }
+
+    fn take_turns(units: UnitKind) {
+        let shape = Shape { image: [5, 3], text: [4, 2], steps: 7, batch: 8, units };
         let new = || RbmStacks::new(shape, [6, 4], 3, (&CPU, DType::F32)).unwrap();
         let weights = |it: &RbmStacks| {
-            it.machines.each_ref().map(|machine| machine.parts()[0].flatten_all().unwrap().to_vec1::<f32>().unwrap())
+            it.machines.each_ref().map(|machine| machine.upward().unwrap().weight.to_vec2::<f32>().unwrap().concat())
         };
         let (mut stacks, inputs) = (new(), inputs());
         let mut middle = Vec::new();
@@ -199,7 +207,7 @@ mod tests {
             again.step(&inputs, step).unwrap();
         }
         assert_eq!(weights(&again), weights(&stacks));
-        let [image, text] = stacks.stacks();
+        let [image, text] = stacks.stacks().unwrap();
         assert_eq!(image.apply(&inputs.image).unwrap().dims(), [20, 3]);
         assert_eq!(text.apply(&inputs.text).unwrap().dims(), [20, 2]);
         let some = inputs.rows(&[3, 3, 0]).unwrap();

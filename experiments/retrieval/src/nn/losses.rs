@@ -52,6 +52,16 @@ pub fn mean_squared(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     Ok((a - b)?.sqr()?.mean_all()?)
 }
 
+/// Half the sum over the columns of the squared difference, mean over the rows.
+///
+/// # Errors
+/// When the shapes differ.
+#[allow(clippy::cast_precision_loss)] // rows of a batch
+pub fn half_squares(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let rows = a.dim(0)? as f64;
+    Ok(((a - b)?.sqr()?.sum_all()? * (0.5 / rows))?)
+}
+
 /// Mean over rows and columns of the absolute difference.
 ///
 /// # Errors
@@ -106,6 +116,7 @@ mod tests {
         let a = Tensor::from_slice(&[1.0f64, 2.0, 3.0, 5.0], (2, 2), &Device::Cpu).unwrap();
         let b = Tensor::from_slice(&[0.0f64, 2.0, 6.0, 4.0], (2, 2), &Device::Cpu).unwrap();
         assert!((scalar(&mean_squared(&a, &b).unwrap()) - 2.75).abs() < 1e-15);
+        assert!((scalar(&half_squares(&a, &b).unwrap()) - 2.75).abs() < 1e-15, "two rows of two columns");
         assert!((scalar(&mean_absolute(&a, &b).unwrap()) - 1.25).abs() < 1e-15);
     }
 }

@@ -1,6 +1,7 @@
 //! Building blocks of every method: products, layers, losses, element types, seeded randomness.
 
 pub mod adam;
+pub mod autoencoder;
 pub mod batches;
 pub mod device;
 pub mod exact;
@@ -16,4 +17,5 @@ pub mod real;
 pub mod schedule;
 pub mod stack;
 pub mod stream;
+pub mod unit;
 pub mod vector;

@@ -9,6 +9,7 @@ use crate::{
     nn::{
         kept::Kept,
         learner::{Descent, Learner, Start},
+        losses::half_squares,
         schedule::{decayed, rising_momentum},
         stack::{Activation, Layer},
     },
@@ -162,16 +163,6 @@ impl CorrNet {
 
 fn decoder(code: usize, side: usize) -> String {
     format!("{}.from-{}", SIDES[side], SIDES[code])
-}
-
-/// Half the sum over the columns of the squared difference, mean over the rows.
-///
-/// # Errors
-/// When the shapes differ.
-#[allow(clippy::cast_precision_loss)] // rows of a batch
-pub fn half_squares(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let rows = a.dim(0)? as f64;
-    Ok(((a - b)?.sqr()?.sum_all()? * (0.5 / rows))?)
 }
 
 #[cfg(test)]
