@@ -9,7 +9,7 @@ use std::{
 use experiment_spec::{
     catalog::Catalog,
     scores::Normalisation,
-    spec::{TableKind, TableSpec},
+    spec::{Spread, TableKind, TableSpec},
     table::{RunRecord, Table, assemble},
 };
 use orchestrator_proto::{
@@ -147,6 +147,7 @@ fn make(records: &[RunRecord], page: &v1::GetRecordsResponse, catalog: &str) -> 
             rows: Vec::new(),
             normalisation: Normalisation::None,
             digits: 3,
+            spread: Spread::Both,
         });
     }
     Ok(specs.iter().map(|spec| assemble(records, spec, &[], &catalog)).collect())

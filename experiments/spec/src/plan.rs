@@ -14,8 +14,8 @@ use crate::{
 pub struct Plan {
     /// Extractions, each once, in the order in which runs first need them.
     pub extractions: Vec<PlannedExtraction>,
-    /// Runs, breadth first: for each seed, for each data set, every row. So every cell gets its first seed
-    /// before any gets its second.
+    /// Runs, breadth first: for each seed, for each seed of the encoders, for each data set, every row. So every cell gets
+    /// its first seed before any gets its second.
     pub runs: Vec<PlannedRun>,
 }
 
@@ -54,21 +54,25 @@ pub struct PlannedRun {
 pub fn plan(submission: &Submission, catalog: &Catalog) -> Plan {
     let mut plan = Plan { extractions: Vec::new(), runs: Vec::with_capacity(submission.run_count()) };
     let mut known: HashMap<ContentHash, usize> = HashMap::new();
+    // The first encoder seed of every data set before the second of any, as with the seeds of the runs.
     let mut features = Vec::with_capacity(submission.data_sets.len());
-    for choice in &submission.data_sets {
-        let spec = extraction(choice, submission, catalog);
-        let fingerprint = StepSpec::Extraction(spec.clone()).fingerprint();
-        let index = match known.entry(fingerprint) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(new) => {
-                plan.extractions.push(PlannedExtraction { spec, fingerprint });
-                *new.insert(plan.extractions.len() - 1)
-            }
-        };
-        features.push(index);
+    for place in 0..submission.encoder_seeds.len() {
+        for choice in &submission.data_sets {
+            let Some(seed) = submission.encoder_seeds_of(choice).get(place) else { continue };
+            let spec = extraction(choice, *seed, submission, catalog);
+            let fingerprint = StepSpec::Extraction(spec.clone()).fingerprint();
+            let index = match known.entry(fingerprint) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(new) => {
+                    plan.extractions.push(PlannedExtraction { spec, fingerprint });
+                    *new.insert(plan.extractions.len() - 1)
+                }
+            };
+            features.push((choice, index));
+        }
     }
     for seed in &submission.seeds {
-        for (choice, index) in submission.data_sets.iter().zip(&features) {
+        for (choice, index) in &features {
             for row in &submission.rows {
                 let method = method(&row.method, catalog);
                 let parameters = row.parameters.get(&choice.shown());
@@ -96,15 +100,16 @@ pub fn plan(submission: &Submission, catalog: &Catalog) -> Plan {
     plan
 }
 
-/// What the extraction for this data set computes.
-fn extraction(choice: &DataSetChoice, submission: &Submission, catalog: &Catalog) -> ExtractionSpec {
+/// What the extraction for this data set with this seed of its encoder computes.
+fn extraction(choice: &DataSetChoice, seed: u64, submission: &Submission, catalog: &Catalog) -> ExtractionSpec {
     let data_set =
         catalog.data_set(&choice.data_set).expect("the catalog has the data sets of what was parsed with it");
     let encoder = catalog.encoder(&choice.encoder).expect("the catalog has the encoders of what was parsed with it");
     // What trains nothing is made once, whatever the submission says of training.
-    let (epochs, seed) = encoder.networks.as_ref().map_or((0, 0), |networks| {
-        (submission.encoder_epochs.unwrap_or(networks.default_epochs), submission.encoder_seed)
-    });
+    let (epochs, seed) = encoder
+        .networks
+        .as_ref()
+        .map_or((0, 0), |networks| (submission.encoder_epochs.unwrap_or(networks.default_epochs), seed));
     ExtractionSpec {
         data_set: data_set.key.clone(),
         data_set_version: data_set.version.clone(),

@@ -115,6 +115,25 @@ proptest! {
     }
 
     #[test]
+    fn encoder_seeds_are_a_factor_where_an_encoder_is_trained(asked in asked(), count in 1_u64..4) {
+        let mut submission = asked.read(0);
+        submission.encoder_seeds = (1..=count).collect();
+        let plan = plan(&submission, &catalog());
+        prop_assert_eq!(plan.runs.len(), submission.run_count());
+        for choice in &submission.data_sets {
+            let mut seeds: Vec<u64> =
+                plan.runs.iter().filter(|run| run.data_set == choice.shown()).map(|run| run.spec.features.seed).collect();
+            seeds.sort_unstable();
+            seeds.dedup();
+            let wanted: Vec<u64> = if choice.trained { (1..=count).collect() } else { vec![0] };
+            prop_assert_eq!(seeds, wanted, "{}", choice.encoder);
+        }
+        // Breadth first: the first seed is over before the second begins.
+        prop_assert!(plan.runs.is_sorted_by_key(|run| submission.seeds.iter().position(|seed| *seed == run.seed)));
+        prop_assert_eq!(fingerprints(&plan).into_iter().collect::<HashSet<_>>().len(), plan.runs.len());
+    }
+
+    #[test]
     fn the_order_of_keys_changes_nothing(asked in asked(), turn in 1_usize..60) {
         let (first, second) = (asked.read(0), asked.read(turn));
         prop_assert_eq!(&first, &second);
@@ -166,7 +185,7 @@ fn whatever_decides_a_result_changes_the_fingerprint() {
     other.seeds = vec![2];
     changes.push(plan(&other, &catalog()));
     let mut other = submission.clone();
-    other.encoder_seed = 2;
+    other.encoder_seeds = vec![2];
     changes.push(plan(&other, &catalog()));
     let mut other = submission.clone();
     other.encoder_epochs = Some(3);

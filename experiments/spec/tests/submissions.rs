@@ -7,7 +7,7 @@ use experiment_spec::{
     catalog::ParameterValue::{self, Bool, Float, Integer, Text},
     run::{Device, Resources},
     scores::Normalisation,
-    spec::{DataSetChoice, Submission, TableKind, TableSpec, parse},
+    spec::{DataSetChoice, Spread, Submission, TableKind, TableSpec, parse},
 };
 
 /// Parses a file that is expected to be right.
@@ -48,7 +48,7 @@ fn what_is_not_said_has_its_documented_default() {
     let submission = small("");
     assert_eq!(submission.seeds, [1, 2]);
     assert_eq!(submission.data_sets[0].encoder, "small-cnn");
-    assert_eq!((submission.encoder_seed, submission.retries), (1, 3));
+    assert_eq!((submission.encoder_seeds.as_slice(), submission.retries), (&[1][..], 3));
     assert_eq!(submission.resources, Resources::default());
     assert_eq!(labels(&submission), ["CCA"]);
     let table = TableSpec {
@@ -57,6 +57,7 @@ fn what_is_not_said_has_its_documented_default() {
         rows: vec!["CCA".to_owned()],
         normalisation: Normalisation::None,
         digits: 3,
+        spread: Spread::Both,
     };
     assert_eq!(submission.tables, [table]);
 }
@@ -70,7 +71,7 @@ fn everything_that_is_said_is_kept() {
         "tables: [{ title: T, rows: [CCA], normalisation: authors, digits: 2, kind: ablation }]\n",
     ));
     assert_eq!(submission.seeds, [9, 3]);
-    assert_eq!((submission.encoder_seed, submission.retries), (7, 0));
+    assert_eq!((submission.encoder_seeds.as_slice(), submission.retries), (&[7][..], 0));
     assert!(submission.data_sets.iter().all(|choice| choice.encoder == "random"));
     let resources = Resources { cpus: 2, gpus: 0.25, memory_bytes: 2 << 30, time_limit_s: 5400, device: Device::Cuda };
     assert_eq!(submission.resources, resources);

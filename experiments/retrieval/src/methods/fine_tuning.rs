@@ -121,8 +121,8 @@ mod tests {
     #[test]
     fn it_learns_classes_that_are_apart_and_a_state_goes_on_to_the_same_bits() {
         let labels: Vec<u32> = (0..30).map(|row| row % 3).collect();
-        let value =
-            |row: u32, column: u32| if row % 3 == column { 1.0f32 } else { 0.1 * ((row * 7 + column) as f32).sin() };
+        let noise = |row: u32, column: u32| 0.1 * f32::from(u8::try_from(row * 7 + column).unwrap()).sin();
+        let value = |row: u32, column: u32| if row % 3 == column { 1.0 } else { noise(row, column) };
         let values: Vec<f32> = (0..30).flat_map(|row| (0..3).map(move |column| value(row, column))).collect();
         let x = Tensor::from_vec(values, (30, 3), &CPU).unwrap();
         let new = || FineTuning::new("image", [3, 8, 3], 10, 2, &CPU).unwrap();

@@ -103,7 +103,10 @@ fn choose(
             key.report(problems, &absent.reason);
             return None;
         }
-        return Some((DataSetChoice { data_set: name.to_owned(), split, encoder: String::new() }, false));
+        return Some((
+            DataSetChoice { data_set: name.to_owned(), split, encoder: String::new(), trained: false },
+            false,
+        ));
     }
     let entry = catalog.data_set(name)?;
     if entry.split(split).is_none() {
@@ -114,7 +117,8 @@ fn choose(
     }
     let encoder = encoder.unwrap_or(&entry.default_encoder);
     refuse_unreadable(item, entry, encoder, catalog, problems);
-    Some((DataSetChoice { data_set: entry.key.clone(), split, encoder: encoder.to_owned() }, true))
+    let trained = catalog.encoder(encoder).is_some_and(|encoder| encoder.networks.is_some());
+    Some((DataSetChoice { data_set: entry.key.clone(), split, encoder: encoder.to_owned(), trained }, true))
 }
 
 fn refuse_unreadable(

@@ -7,6 +7,7 @@ pub const SUBMISSION: &[&str] = &[
     "datasets",
     "encoder",
     "encoder-seed",
+    "encoder-seeds",
     "encoder-epochs",
     "seeds",
     "methods",
@@ -25,4 +26,4 @@ pub const OVERRIDE: &[&str] = &["dataset", "method", "label"];
 /// Keys of `resources`.
 pub const RESOURCES: &[&str] = &["gpus", "cpus", "memory", "time-limit", "device"];
 /// Keys of an entry of `tables`.
-pub const TABLE: &[&str] = &["kind", "title", "rows", "normalisation", "digits"];
+pub const TABLE: &[&str] = &["kind", "title", "rows", "normalisation", "digits", "spread"];

@@ -21,4 +21,4 @@ mod tables;
 pub use parse::parse;
 pub use problem::Problem;
 pub use submission::{DataSetChoice, MethodRow, Submission};
-pub use tables::{TableKind, TableSpec};
+pub use tables::{Spread, TableKind, TableSpec};

@@ -5,7 +5,7 @@ use super::{
     limits::{DEFAULT_ENCODER_SEED, DEFAULT_RETRIES, MAX_ENCODER_EPOCHS, MAX_NAME, MAX_RETRIES, MAX_SEED, MAX_SEEDS},
     lines, node,
     problem::{Problem, Problems},
-    read::Cursor,
+    read::{Cursor, Fields},
     resources, rows,
     submission::{DataSetChoice, Submission},
     table_list,
@@ -33,7 +33,7 @@ fn read(root: &Cursor<'_>, catalog: &Catalog, problems: &mut Problems) -> Option
     let name = fields.require(problems, "name").and_then(|cursor| name(cursor, problems));
     let encoder = fields.get("encoder").and_then(|cursor| encoder(cursor, catalog, problems));
     let data_sets = data_set_list::read(&fields, encoder, catalog, problems);
-    let encoder_seed = fields.read_or("encoder-seed", DEFAULT_ENCODER_SEED, |cursor| seed(cursor, problems));
+    let encoder_seeds = encoder_seeds(&fields, problems);
     let encoder_epochs = fields.get("encoder-epochs").map(|cursor| {
         let number = cursor.integer(problems, &(1..=i64::from(MAX_ENCODER_EPOCHS)));
         number.and_then(|number| u32::try_from(number).ok())
@@ -47,7 +47,7 @@ fn read(root: &Cursor<'_>, catalog: &Catalog, problems: &mut Problems) -> Option
     let defaults = fields.get("defaults").and_then(|cursor| cursor.fields(problems, "a mapping of parameters"));
     let methods = fields.require(problems, "methods")?;
     let lines = lines::read(methods, defaults.as_ref(), catalog, problems);
-    let seed_count = seeds.as_ref().map_or(1, Vec::len);
+    let seed_count = seeds.as_ref().map_or(1, Vec::len) * encoder_seeds.as_ref().map_or(1, Vec::len);
     let rows = rows::expand(&lines, fields.get("overrides"), &data_sets, seed_count, methods, problems);
     let tables = match fields.get("tables") {
         Some(cursor) => table_list::read(cursor, &rows, problems),
@@ -60,7 +60,7 @@ fn read(root: &Cursor<'_>, catalog: &Catalog, problems: &mut Problems) -> Option
         name: name?.to_owned(),
         left_out: data_sets.left_out.iter().map(DataSetChoice::shown).collect(),
         data_sets: data_sets.whole.then_some(data_sets.chosen)?,
-        encoder_seed: encoder_seed?,
+        encoder_seeds: encoder_seeds?,
         encoder_epochs: encoder_epochs.map_or(Some(None), |epochs| epochs.map(Some))?,
         seeds: seeds?,
         rows: rows.drafts.into_iter().map(Into::into).collect(),
@@ -68,6 +68,19 @@ fn read(root: &Cursor<'_>, catalog: &Catalog, problems: &mut Problems) -> Option
         retries: retries?,
         tables: tables?,
     })
+}
+
+/// One seed of the encoders, or several as a factor of their own.
+fn encoder_seeds(fields: &Fields<'_>, problems: &mut Problems) -> Option<Vec<u64>> {
+    match (fields.get("encoder-seed"), fields.get("encoder-seeds")) {
+        (Some(_), Some(several)) => {
+            several.report(problems, "`encoder-seed` is there too; give one of the two");
+            None
+        }
+        (Some(one), None) => seed(one, problems).map(|seed| vec![seed]),
+        (None, Some(several)) => seeds(several, problems),
+        (None, None) => Some(vec![DEFAULT_ENCODER_SEED]),
+    }
 }
 
 /// A name that can stand in a file name and cannot be taken for a number of a submission.

@@ -19,8 +19,9 @@ pub struct Submission {
     pub name: String,
     /// Data sets in the order of the file.
     pub data_sets: Vec<DataSetChoice>,
-    /// Seed of the encoders' own training.
-    pub encoder_seed: u64,
+    /// Seeds of the encoders' own training, in order; each different, at least one. Features of the data set's own have
+    /// none.
+    pub encoder_seeds: Vec<u64>,
     /// Passes of the encoder's training over the training pairs; the encoder's own number when absent.
     pub encoder_epochs: Option<u32>,
     /// Seeds of the runs, in order; each different.
@@ -39,10 +40,18 @@ pub struct Submission {
 }
 
 impl Submission {
-    /// Number of runs: data sets times rows times seeds.
+    /// Number of runs: features times rows times seeds.
     #[must_use]
     pub fn run_count(&self) -> usize {
-        self.data_sets.len() * self.rows.len() * self.seeds.len()
+        let features: usize = self.data_sets.iter().map(|choice| self.encoder_seeds_of(choice).len()).sum();
+        features * self.rows.len() * self.seeds.len()
+    }
+
+    /// Seeds of the encoder of one data set: one where nothing is trained, since all would give the same features.
+    #[must_use]
+    pub fn encoder_seeds_of(&self, choice: &DataSetChoice) -> &[u64] {
+        let all = &self.encoder_seeds;
+        if choice.trained { all } else { &all[..all.len().min(1)] }
     }
 }
 
@@ -57,6 +66,8 @@ pub struct DataSetChoice {
     pub split: SplitName,
     /// Key of the encoder.
     pub encoder: String,
+    /// Whether that encoder is trained, so that its seed counts.
+    pub trained: bool,
 }
 
 impl DataSetChoice {

@@ -8,7 +8,7 @@ use super::{
     problem::{Problems, did_you_mean},
     read::Cursor,
     rows::Rows,
-    tables::{TableKind, TableSpec},
+    tables::{Spread, TableKind, TableSpec},
 };
 use crate::scores::Normalisation;
 
@@ -28,6 +28,7 @@ pub(super) fn default(name: &str, rows: &Rows<'_>) -> Vec<TableSpec> {
         rows,
         normalisation: Normalisation::None,
         digits: DEFAULT_DIGITS,
+        spread: Spread::Both,
     }]
 }
 
@@ -45,6 +46,10 @@ fn table(cursor: &Cursor<'_>, rows: &Rows<'_>, problems: &mut Problems) -> Optio
     let digits = fields.read_or("digits", DEFAULT_DIGITS, |digits| {
         digits.integer(problems, &(1..=i64::from(MAX_DIGITS))).and_then(|digits| u8::try_from(digits).ok())
     });
+    let spread = fields.read_or("spread", Spread::Both, |spread| {
+        let name = spread.choice(problems, "a spread:", &Spread::ALL.map(Spread::name))?;
+        Spread::ALL.into_iter().find(|it| it.name() == name)
+    });
     let all = || rows.drafts.iter().map(|draft| draft.label.clone()).collect();
     let rows = match fields.get("rows") {
         Some(cursor) => row_labels(cursor, rows, problems),
@@ -56,6 +61,7 @@ fn table(cursor: &Cursor<'_>, rows: &Rows<'_>, problems: &mut Problems) -> Optio
         rows: rows?,
         normalisation: normalisation?,
         digits: digits?,
+        spread: spread?,
     })
 }
 

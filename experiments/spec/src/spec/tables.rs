@@ -18,6 +18,38 @@ pub struct TableSpec {
     pub normalisation: Normalisation,
     /// Digits after the point of a mean, 1 to 6.
     pub digits: u8,
+    /// Which spread its deviations show where the encoders have several seeds.
+    #[serde(default)]
+    pub spread: Spread,
+}
+
+/// What a deviation is over, where both the methods and the encoders have seeds. With one encoder seed all are the
+/// deviation over the methods' seeds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Spread {
+    /// All scores of the cell together.
+    #[default]
+    Both,
+    /// The methods' seeds within one encoder seed, pooled over the encoder seeds.
+    MethodSeeds,
+    /// The encoder seeds: the deviation of their means.
+    EncoderSeeds,
+}
+
+impl Spread {
+    /// Every spread.
+    pub const ALL: [Self; 3] = [Self::Both, Self::MethodSeeds, Self::EncoderSeeds];
+
+    /// Kebab-case name, as in YAML.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Both => "both",
+            Self::MethodSeeds => "method-seeds",
+            Self::EncoderSeeds => "encoder-seeds",
+        }
+    }
 }
 
 /// Kind of a table.

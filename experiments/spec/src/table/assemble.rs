@@ -38,7 +38,7 @@ pub fn assemble(records: &[RunRecord], spec: &TableSpec, data_sets: &[String], c
     for data_set in &data_sets {
         for label in &labels {
             let runs = runs.get(&(data_set.as_str(), label.as_str())).map_or(&[][..], Vec::as_slice);
-            let cells = columns.iter().map(|&measure| cell(runs, measure, spec.normalisation, &mut notes)).collect();
+            let cells = columns.iter().map(|&measure| cell(runs, measure, spec, &mut notes)).collect();
             rows.push(Row { data_set: data_set.clone(), label: label.clone(), cells });
         }
     }
@@ -108,7 +108,7 @@ impl Notes {
     }
 }
 
-fn cell(runs: &[&RunRecord], measure: Measure, normalisation: Normalisation, notes: &mut Notes) -> Cell {
+fn cell(runs: &[&RunRecord], measure: Measure, spec: &TableSpec, notes: &mut Notes) -> Cell {
     if runs.is_empty() {
         return Cell::Empty { note: notes.add("no such run in the submission".to_owned()) };
     }
@@ -116,11 +116,14 @@ fn cell(runs: &[&RunRecord], measure: Measure, normalisation: Normalisation, not
         let text = format!("several runs have this label and seed {seed}: they are not one cell");
         return Cell::Empty { note: notes.add(text) };
     }
-    let mut values = Vec::with_capacity(runs.len());
+    let mut values: Vec<(u64, Vec<f64>)> = Vec::new();
     let mut missing: Vec<(String, Vec<u64>)> = Vec::new();
     for run in runs {
-        match value(run, measure, normalisation) {
-            Ok(value) => values.push(value),
+        match value(run, measure, spec.normalisation) {
+            Ok(value) => match values.iter_mut().find(|(encoder, _)| *encoder == run.encoder_seed) {
+                Some((_, group)) => group.push(value),
+                None => values.push((run.encoder_seed, vec![value])),
+            },
             Err(why) => match missing.iter_mut().find(|(known, _)| *known == why) {
                 Some((_, seeds)) => seeds.push(run.seed),
                 None => missing.push((why, vec![run.seed])),
@@ -131,7 +134,8 @@ fn cell(runs: &[&RunRecord], measure: Measure, normalisation: Normalisation, not
         let parts: Vec<String> = missing.iter().map(|(why, seeds)| format!("{} {why}", seed_list(seeds))).collect();
         notes.add(parts.join("; "))
     });
-    match (Summary::of(&values), note) {
+    let groups: Vec<Vec<f64>> = values.into_iter().map(|(_, group)| group).collect();
+    match (Summary::of_groups(&groups, spec.spread), note) {
         (Some(summary), note) => Cell::Scored { summary, rank: None, short: false, note },
         (None, note) => Cell::Empty { note: note.expect("runs without a value have given their reason") },
     }
@@ -139,7 +143,7 @@ fn cell(runs: &[&RunRecord], measure: Measure, normalisation: Normalisation, not
 
 fn repeated_seed(runs: &[&RunRecord]) -> Option<u64> {
     let mut seen = BTreeSet::new();
-    runs.iter().map(|run| run.seed).find(|seed| !seen.insert(*seed))
+    runs.iter().find(|run| !seen.insert((run.seed, run.encoder_seed))).map(|run| run.seed)
 }
 
 /// The value of a run, or in words why it has none.

@@ -2,30 +2,37 @@
 
 use std::collections::BTreeMap;
 
-use super::{Measure, RunRecord, Summary};
+use super::{Measure, RunRecord, Summary, record::encoder_factor};
 use crate::scores::Normalisation;
 
 /// `submission,dataset,method,label,seed,task,normalisation,map`: every score, in the order of the
 /// records, then of [`Measure::ALL`], then of [`Normalisation::ALL`]. Averages are made from the
-/// unrounded scores. Numbers read back to the same bits; what has no score has no line.
+/// unrounded scores. Numbers read back to the same bits; what has no score has no line. Where encoders have several
+/// seeds a column `encoder_seed` follows.
 #[must_use]
 pub fn scores_csv(records: &[RunRecord]) -> String {
-    let mut lines = Lines::new(&["submission", "dataset", "method", "label", "seed", "task", "normalisation", "map"]);
+    let mut header = vec!["submission", "dataset", "method", "label", "seed", "task", "normalisation", "map"];
+    let several = !encoder_factor(records.iter()).is_empty();
+    header.extend(several.then_some("encoder_seed"));
+    let mut lines = Lines::new(&header);
     for record in records {
         let Some(scores) = record.counted() else { continue };
         for measure in Measure::ALL {
             for normalisation in Normalisation::ALL {
                 let Ok(map) = measure.value(scores, normalisation) else { continue };
-                lines.add(&[
-                    &record.submission,
+                let (seed, map, encoder) = (record.seed.to_string(), map.to_string(), record.encoder_seed.to_string());
+                let mut line = vec![
+                    record.submission.as_str(),
                     &record.data_set,
                     &record.method,
                     &record.label,
-                    &record.seed.to_string(),
+                    &seed,
                     measure.name(),
                     normalisation.name(),
-                    &map.to_string(),
-                ]);
+                    &map,
+                ];
+                line.extend(several.then_some(encoder.as_str()));
+                lines.add(&line);
             }
         }
     }

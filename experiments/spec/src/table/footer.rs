@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Cell, Fact, Row, RunRecord,
     plain::{clean, duration, ranges},
+    record::encoder_factor,
 };
 use crate::{
     catalog::Catalog,
     run::RunSpec,
     scores::Normalisation,
-    spec::{TableKind, TableSpec},
+    spec::{Spread, TableKind, TableSpec},
 };
 
 /// Parameter that names how the weights to score were chosen.
@@ -32,16 +33,18 @@ pub(super) fn facts(
 ) -> Vec<Fact> {
     let fact = |name| move |value| Fact { name, value };
     let seeds: Vec<u64> = records.iter().map(|record| record.seed).collect();
+    let encoders = encoder_factor(records.iter().copied());
     let one_data_set = if let [data_set] = data_sets { Some(data_set.clone()) } else { None };
     one_data_set
         .map(fact("Data set"))
         .into_iter()
         .chain([
-            fact("Score")(score(spec.kind, rows)),
+            fact("Score")(score(spec, rows, encoders.len())),
             fact("Normalisation")(normalisation(spec.normalisation).to_owned()),
             fact("Selection")(selection(records)),
         ])
         .chain((!seeds.is_empty()).then(|| fact("Seeds")(ranges(&seeds))))
+        .chain((encoders.len() > 1).then(|| fact("Encoder seeds")(ranges(&encoders))))
         .chain(features(records, catalog).into_iter().map(fact("Features")))
         .chain(kinds(records).into_iter().map(fact("Kind of scores")))
         .chain(codes(records).into_iter().map(fact("Code")))
@@ -51,21 +54,36 @@ pub(super) fn facts(
         .collect()
 }
 
-fn score(kind: TableKind, rows: &[Row]) -> String {
+fn score(spec: &TableSpec, rows: &[Row], encoder_seeds: usize) -> String {
     let most = rows.iter().flat_map(|row| &row.cells).map(Cell::n).max().unwrap_or(0);
-    let over = match most {
+    let deviation = match most {
         0 => "no score yet".to_owned(),
         1 => "one seed (n=1), so no deviation".to_owned(),
-        n => format!("mean ± sample standard deviation over seeds, n={n} where no other n is given"),
+        n => format!(
+            "mean ± sample standard deviation {}, n={n} where no other n is given",
+            over(spec.spread, encoder_seeds)
+        ),
     };
-    let gallery = match kind {
+    let gallery = match spec.kind {
         TableKind::Ablation => "",
         TableKind::Main => "; an all-modal gallery holds the query itself, ranked first",
     };
     format!(
         "MAP over all returned results, no cut-off, every query of weight 1, cosine similarity, ties in the order \
-         of the gallery{gallery}; averages from unrounded values; {over}"
+         of the gallery{gallery}; averages from unrounded values; {deviation}"
     )
+}
+
+/// What the deviation of a cell is over, in words.
+fn over(spread: Spread, encoder_seeds: usize) -> String {
+    match spread {
+        _ if encoder_seeds < 2 => "over seeds".to_owned(),
+        Spread::Both => {
+            format!("over the methods' seeds with {encoder_seeds} encoder seeds each, both spreads together")
+        }
+        Spread::MethodSeeds => format!("over the methods' seeds within one encoder seed, pooled over {encoder_seeds}"),
+        Spread::EncoderSeeds => "over encoder seeds, of the means over the methods' seeds".to_owned(),
+    }
 }
 
 fn normalisation(normalisation: Normalisation) -> &'static str {

@@ -1,7 +1,10 @@
 //! A table as a value: columns, rows, cells, notes and the facts printed under it.
 
 use super::Measure;
-use crate::{scores::Normalisation, spec::TableKind};
+use crate::{
+    scores::Normalisation,
+    spec::{Spread, TableKind},
+};
 
 /// A table, ready to print.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,11 +139,32 @@ impl Summary {
         let std = (n > 1).then(|| (squares / (n - 1) as f64).sqrt());
         Some(Self { n, mean, std })
     }
+
+    /// Of values by encoder seed, with the deviation that `spread` asks for. The groups and their values are summed in
+    /// the order given; `None` when there is no value.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "counts of runs are far below 2^52")]
+    pub fn of_groups(groups: &[Vec<f64>], spread: Spread) -> Option<Self> {
+        let summaries: Vec<Self> = groups.iter().filter_map(|group| Self::of(group)).collect();
+        match spread {
+            _ if summaries.len() < 2 => summaries.into_iter().next(),
+            Spread::Both => Self::of(&groups.concat()),
+            Spread::EncoderSeeds => Self::of(&summaries.iter().map(|group| group.mean).collect::<Vec<_>>()),
+            Spread::MethodSeeds => {
+                let n: usize = summaries.iter().map(|group| group.n).sum();
+                let mean = summaries.iter().map(|group| group.mean * group.n as f64).sum::<f64>() / n as f64;
+                let squares = summaries.iter().filter_map(|group| Some(group.std?.powi(2) * (group.n - 1) as f64));
+                let degrees = n - summaries.len();
+                let std = (degrees > 0).then(|| (squares.sum::<f64>() / degrees as f64).sqrt());
+                Some(Self { n, mean, std })
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Summary;
+    use super::{Spread, Summary};
 
     #[test]
     fn mean_and_deviation_by_hand() {
@@ -150,5 +174,24 @@ mod tests {
         let one = Summary::of(&[0.5]).unwrap();
         assert_eq!((one.n, one.mean, one.std), (1, 0.5, None));
         assert_eq!(Summary::of(&[]), None);
+    }
+
+    #[test]
+    fn the_three_spreads_by_hand() {
+        // Two encoder seeds: 0.2, 0.4 (mean 0.3, squares 0.02) and 0.5, 0.6, 0.7 (mean 0.6, squares 0.02).
+        let groups = [vec![0.2, 0.4], vec![], vec![0.5, 0.6, 0.7]];
+        let near = |found: Option<Summary>, n: usize, mean: f64, std: f64| {
+            let found = found.unwrap();
+            assert_eq!(found.n, n);
+            assert!((found.mean - mean).abs() < 1e-15 && (found.std.unwrap() - std).abs() < 1e-15, "{found:?}");
+        };
+        near(Summary::of_groups(&groups, Spread::MethodSeeds), 5, 0.48, (0.04f64 / 3.0).sqrt());
+        near(Summary::of_groups(&groups, Spread::EncoderSeeds), 2, 0.45, 0.045f64.sqrt());
+        // All five: squares 0.28^2 + 0.08^2 + 0.02^2 + 0.12^2 + 0.22^2 = 0.148.
+        near(Summary::of_groups(&groups, Spread::Both), 5, 0.48, (0.148f64 / 4.0).sqrt());
+        for spread in Spread::ALL {
+            near(Summary::of_groups(&groups[..2], spread), 2, 0.3, 0.02f64.sqrt());
+            assert_eq!(Summary::of_groups(&[], spread), None);
+        }
     }
 }

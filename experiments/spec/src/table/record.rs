@@ -1,5 +1,7 @@
 //! What is known of one run when tables are made.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::{
     code::CodeVersion,
     run::{RunSpec, State},
@@ -43,4 +45,15 @@ impl RunRecord {
     pub fn counted(&self) -> Option<&Scores> {
         self.scores.as_ref().filter(|_| self.state == State::Succeeded)
     }
+}
+
+/// Encoder seeds where they are a factor of their own: of the data sets whose runs read features of several. Empty where
+/// every data set has one.
+pub(super) fn encoder_factor<'a>(records: impl Iterator<Item = &'a RunRecord>) -> Vec<u64> {
+    let mut seeds: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
+    for record in records {
+        seeds.entry(&record.data_set).or_default().insert(record.encoder_seed);
+    }
+    let several: BTreeSet<u64> = seeds.into_values().filter(|seeds| seeds.len() > 1).flatten().collect();
+    several.into_iter().collect()
 }

@@ -5,7 +5,7 @@ use experiment_spec::{
     catalog::ParameterValue,
     run::State,
     scores::{Normalisation, Task},
-    spec::TableKind,
+    spec::{Spread, TableKind, TableSpec},
     table::{Cell, Rank, RunRecord, Table, assemble, cells_csv, grid, scores_csv, text},
 };
 
@@ -155,6 +155,39 @@ fn the_asked_normalisation_is_shown_and_named() {
     assert_eq!(summary(&table, 0, 0), (1, 0.25, None));
     let fact = table.facts.iter().find(|fact| fact.name == "Normalisation").unwrap();
     assert!(fact.value.starts_with("authors: z-scores with statistics of the test set"));
+}
+
+#[test]
+fn with_several_encoder_seeds_the_table_says_which_spread_it_shows() {
+    let run = |seed, encoder_seed, map: f64| RunRecord { encoder_seed, ..scored("d", "a", seed, [map; 6]) };
+    let records = [run(1, 1, 0.2), run(1, 2, 0.5), run(2, 1, 0.4), run(2, 2, 0.7)];
+    let shown = |records: &[RunRecord], spread| {
+        let spec = TableSpec { spread, ..table_spec(TableKind::Ablation, "t", &[]) };
+        let table = assemble(records, &spec, &[], &catalog());
+        let Cell::Scored { summary, .. } = table.rows[0].cells[0] else { panic!("scored") };
+        let fact = |name: &str| {
+            let found = table.facts.iter().find(|fact| fact.name == name);
+            found.map(|fact| fact.value.clone()).unwrap_or_default()
+        };
+        (summary.n, (summary.std.unwrap() * 1e6).round(), fact("Score"), fact("Encoder seeds"))
+    };
+    for (spread, n, std, words) in [
+        (Spread::Both, 4, 208_167.0, "over the methods' seeds with 2 encoder seeds each, both spreads together, n=4"),
+        (Spread::MethodSeeds, 4, 141_421.0, "over the methods' seeds within one encoder seed, pooled over 2, n=4"),
+        (Spread::EncoderSeeds, 2, 212_132.0, "over encoder seeds, of the means over the methods' seeds, n=2"),
+    ] {
+        let found = shown(&records, spread);
+        assert_eq!((found.0, found.1, found.3.as_str()), (n, std, "1, 2"), "{spread:?}");
+        assert!(found.2.contains(words), "{}", found.2);
+        let single = shown(&[records[0].clone(), records[2].clone()], spread);
+        assert!(single.2.contains("deviation over seeds, n=2") && single.3.is_empty(), "{}", single.2);
+    }
+    let csv = scores_csv(&records);
+    assert!(csv.starts_with("submission,dataset,method,label,seed,task,normalisation,map,encoder_seed\n"), "{csv}");
+    assert!(csv.contains("toy,d,cm-gans,a,2,image->text,none,0.7,2\n"), "{csv}");
+    let repeated = [records[0].clone(), records[1].clone(), records[1].clone()];
+    let table = assemble(&repeated, &table_spec(TableKind::Ablation, "t", &[]), &[], &catalog());
+    assert!(table.notes[0].contains("several runs have this label and seed 1"), "{:?}", table.notes);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use experiment_spec::{
     code::{CodeVersion, Revision},
     run::{ExtractionSpec, RunSpec, SplitName, State},
     scores::{Normalisation, Score, Scores, Task},
-    spec::{TableKind, TableSpec},
+    spec::{Spread, TableKind, TableSpec},
     table::RunRecord,
 };
 
@@ -102,7 +102,14 @@ pub(crate) fn records() -> Vec<RunRecord> {
 /// A table of these rows; none means all.
 pub(crate) fn table_spec(kind: TableKind, title: &str, rows: &[&str]) -> TableSpec {
     let rows = rows.iter().map(|&row| row.to_owned()).collect();
-    TableSpec { kind, title: title.to_owned(), rows, normalisation: Normalisation::None, digits: 3 }
+    TableSpec {
+        kind,
+        title: title.to_owned(),
+        rows,
+        normalisation: Normalisation::None,
+        digits: 3,
+        spread: Spread::Both,
+    }
 }
 
 /// A catalog with the one method and a departure to print.
