@@ -47,11 +47,19 @@ impl Autoencoder {
     /// When the shapes do not fit.
     #[allow(clippy::cast_precision_loss)] // columns
     pub fn step(&mut self, input: &Tensor, target: &Tensor, step: u64) -> Result<f64> {
-        let hidden = Activation::Logistic.of(&self.learner.affine(&format!("{}.up", self.name), input)?)?;
+        let hidden = self.hidden(input)?;
         let rebuilt = self.output.of(&self.learner.affine(&format!("{}.back", self.name), &hidden)?)?;
         let loss = half_squares(&rebuilt, target)?;
         let told = self.learner.descend(&loss, Descent::Adam { rate: RATE, decay: 0.0 }, step)?;
         Ok(2.0 * told / target.dim(1)? as f64)
+    }
+
+    /// What the hidden units say: `[n, visible]` to `[n, hidden]`.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn hidden(&self, input: &Tensor) -> Result<Tensor> {
+        Activation::Logistic.of(&self.learner.affine(&format!("{}.up", self.name), input)?)
     }
 
     /// The way up, as a layer.

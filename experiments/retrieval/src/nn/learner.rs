@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use super::{
     adam::correction,
     exact::affine,
+    fused::Update,
     kept::{Kept, named},
     stack::{Activation, Layer},
     stream::Stream,
@@ -162,6 +163,42 @@ impl Learner {
     }
 
     fn step(&mut self, name: &str, gradient: &Tensor, descent: Descent, update: u64) -> Result<()> {
+        if self.device.is_cpu() {
+            self.fused_step(name, gradient, descent, update)
+        } else {
+            self.plain_step(name, gradient, descent, update)
+        }
+    }
+
+    /// [`Learner::plain_step`] in one pass a tensor.
+    fn fused_step(&mut self, name: &str, gradient: &Tensor, descent: Descent, update: u64) -> Result<()> {
+        let is_bias = name.rsplit('.').next() == Some("bias");
+        let weight = self.weights[name].as_tensor().detach();
+        match descent {
+            Descent::Momentum { rate, momentum, decay, bias_rate } => {
+                let (rate, decay) = if is_bias { (rate * bias_rate, 0.0) } else { (rate, decay) };
+                let velocity = self.remembered(name, VELOCITY)?;
+                Update::Velocity { momentum, rate, decay }.apply(&velocity, gradient, &weight)?;
+                Update::Add { sign: -1.0 }.apply(&weight, &velocity, &velocity)?;
+                self.remember(name, VELOCITY, &velocity);
+            }
+            Descent::Adam { rate, decay } => {
+                let decay = if is_bias { 0.0 } else { decay };
+                let (first, second) = (self.remembered(name, FIRST)?, self.remembered(name, SECOND)?);
+                Update::First { keep: BETA_1, decay }.apply(&first, gradient, &weight)?;
+                Update::Second { keep: BETA_2, decay }.apply(&second, gradient, &weight)?;
+                let (of_first, of_second) = (correction(BETA_1, update), correction(BETA_2, update));
+                let step = Update::Adam { rate, first: of_first, second: of_second, epsilon: EPSILON };
+                step.apply(&weight, &first, &second)?;
+                self.remember(name, FIRST, &first);
+                self.remember(name, SECOND, &second);
+            }
+        }
+        Ok(())
+    }
+
+    /// The rules as they are written, on any device: the reference of the fused one.
+    fn plain_step(&mut self, name: &str, gradient: &Tensor, descent: Descent, update: u64) -> Result<()> {
         let weight = self.weights[name].as_tensor().detach();
         let is_bias = name.rsplit('.').next() == Some("bias");
         let decayed = |decay: f64| -> Result<Tensor> {
@@ -280,6 +317,25 @@ mod tests {
         learner.descend(&loss(&learner), descent, 2).unwrap();
         let wanted = weight - 0.1 * first / (second.sqrt() + 1e-8);
         assert!((values(&learner)[0] - wanted).abs() < 1e-13);
+    }
+
+    #[test]
+    fn the_fused_step_is_the_plain_one() {
+        for descent in [
+            Descent::Momentum { rate: 0.1, momentum: 0.5, decay: 0.2, bias_rate: 2.0 },
+            Descent::Adam { rate: 0.1, decay: 0.5 },
+        ] {
+            let (mut fused, mut plain) = (toy(), toy());
+            for update in 1..=4 {
+                let slope = Tensor::new(&[[0.3f64 - 0.2 * f64::from(u8::try_from(update).unwrap())]], &CPU).unwrap();
+                for (name, slope) in [("one.weight", slope.clone()), ("one.bias", slope.squeeze(0).unwrap())] {
+                    fused.fused_step(name, &slope, descent, update).unwrap();
+                    plain.plain_step(name, &slope, descent, update).unwrap();
+                }
+                let apart = values(&fused).iter().zip(values(&plain)).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                assert!(apart < 1e-15, "{descent:?} {update}: {apart}");
+            }
+        }
     }
 
     #[test]

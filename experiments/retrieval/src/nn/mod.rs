@@ -5,6 +5,7 @@ pub mod autoencoder;
 pub mod batches;
 pub mod device;
 pub mod exact;
+pub mod fused;
 pub mod gemm;
 pub mod kept;
 pub mod layers;

@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{
     exact::{affine, logistic, product},
+    fused::Update,
     kept::{Kept, named},
     schedule::{decayed, rising_momentum},
     stack::{Activation, Layer},
@@ -139,19 +140,26 @@ impl Machine {
         let values = [&mut self.weight, &mut self.visible_bias, &mut self.hidden_bias];
         for ((value, velocity), gradient) in values.into_iter().zip(&mut self.velocities).zip([weight, visible, hidden])
         {
-            *velocity = ((&*velocity * momentum)? + (gradient * rate)?)?;
-            *value = (&*value + &*velocity)?;
+            if value.device().is_cpu() {
+                Update::Velocity { momentum, rate, decay: 0.0 }.apply(velocity, &gradient, &gradient)?;
+                Update::Add { sign: 1.0 }.apply(value, velocity, velocity)?;
+            } else {
+                *velocity = ((&*velocity * momentum)? + (gradient * rate)?)?;
+                *value = (&*value + &*velocity)?;
+            }
         }
         Ok(())
     }
 
-    /// The way up, as a layer.
-    #[must_use]
-    pub fn upward(&self) -> Layer {
-        Layer { weight: self.weight.clone(), bias: self.hidden_bias.clone(), activation: Activation::Logistic }
+    /// The way up, as a layer of its own: further steps do not change it.
+    ///
+    /// # Errors
+    /// When the device has no room for the copy.
+    pub fn upward(&self) -> Result<Layer> {
+        Ok(Layer { weight: self.weight.copy()?, bias: self.hidden_bias.copy()?, activation: Activation::Logistic })
     }
 
-    /// The weights (visible x hidden), the visible and the hidden biases.
+    /// The weights (visible x hidden), the visible and the hidden biases, as they are and go on changing.
     #[must_use]
     pub fn parts(&self) -> [&Tensor; 3] {
         [&self.weight, &self.visible_bias, &self.hidden_bias]

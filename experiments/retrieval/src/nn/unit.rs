@@ -6,7 +6,7 @@ use super::{
     autoencoder::Autoencoder,
     kept::Kept,
     rbm::{Machine, Settings, Visible},
-    stack::{Activation, Layer, Stack},
+    stack::{Activation, Layer},
 };
 use crate::{checkpoint::NamedTensor, error::Result};
 
@@ -58,7 +58,10 @@ impl Unit {
     /// # Errors
     /// When the shapes do not fit.
     pub fn hidden(&self, visible: &Tensor) -> Result<Tensor> {
-        Stack(vec![self.upward()?]).apply(visible)
+        match self {
+            Self::Rbm(machine) => machine.hidden(visible),
+            Self::Autoencoder(autoencoder) => autoencoder.hidden(visible),
+        }
     }
 
     /// One step, counted from 1, on the rows of a batch; gives the mean squared error of rebuilding them.
@@ -78,7 +81,7 @@ impl Unit {
     /// When the device has no room for a copy.
     pub fn upward(&self) -> Result<Layer> {
         match self {
-            Self::Rbm(machine) => Ok(machine.upward()),
+            Self::Rbm(machine) => machine.upward(),
             Self::Autoencoder(autoencoder) => autoencoder.upward(),
         }
     }

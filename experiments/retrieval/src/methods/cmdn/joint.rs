@@ -60,14 +60,14 @@ impl Joint {
             Self::Rbm(machine) => {
                 let [weight, visible, hidden] = machine.parts();
                 let half = weight.dim(0)? / 2;
-                let side = |at: usize| -> Result<Tensor> { Ok(weight.narrow(0, at * half, half)?.contiguous()?) };
-                let biases = [visible.narrow(0, 0, half)?, visible.narrow(0, half, half)?];
-                Ok(Trained { weights: [side(0)?, side(1)?], free: Some(biases), bias: hidden.clone() })
+                let side = |at: usize| -> Result<Tensor> { Ok(weight.narrow(0, at * half, half)?.copy()?) };
+                let biases = [visible.narrow(0, 0, half)?.copy()?, visible.narrow(0, half, half)?.copy()?];
+                Ok(Trained { weights: [side(0)?, side(1)?], free: Some(biases), bias: hidden.copy()? })
             }
             Self::Autoencoder(autoencoder) => {
                 let Layer { weight, bias, .. } = autoencoder.upward()?;
                 let half = weight.dim(0)? / 2;
-                let side = |at: usize| -> Result<Tensor> { Ok(weight.narrow(0, at * half, half)?.contiguous()?) };
+                let side = |at: usize| -> Result<Tensor> { Ok(weight.narrow(0, at * half, half)?.copy()?) };
                 Ok(Trained { weights: [side(0)?, side(1)?], free: None, bias })
             }
         }
