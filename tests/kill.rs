@@ -139,7 +139,7 @@ fn killed_twenty_times_a_run_ends_with_the_bytes_of_an_undisturbed_one() {
         }
         assert!(scores(&lab) == wanted, "round {round}: other scores:\n{}\nwanted:\n{wanted}", scores(&lab));
         let left: Vec<_> = fs::read_dir(lab.home().join("reports/kill")).unwrap().flatten().map(|e| e.path()).collect();
-        assert_eq!(left.len(), 5, "{left:?}");
+        assert_eq!(left.len(), 6, "{left:?}");
         assert_eq!(partial_files(&lab.home()), [] as [PathBuf; 0], "what was half written stays nowhere");
     }
 }
