@@ -61,24 +61,54 @@ fn a_submission_on_wikipedia_gives_the_figures_of_the_specification() {
     assert_eq!(met, 12);
 }
 
-/// `wikipedia-cnn` with a number that is none among its made-up features.
-fn damaged(folder: &Path) {
+/// `wikipedia-cnn` with made-up features: `numbers` gives the values of so many columns.
+fn made_up(folder: &Path, numbers: impl Fn(usize) -> Vec<f32>) {
     let npy = |descr: &str, shape: &str, values: Vec<u8>| {
         let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
         let length = u16::try_from(header.len()).unwrap().to_le_bytes();
         [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), &values].concat()
     };
-    let numbers = |columns: usize, last: f32| -> Vec<u8> {
-        let mut values = vec![0.5f32; 2866 * columns];
-        *values.last_mut().unwrap() = last;
-        values.into_iter().flat_map(f32::to_le_bytes).collect()
-    };
+    let bytes = |columns| numbers(columns).into_iter().flat_map(f32::to_le_bytes).collect();
     let folder = folder.join("wikipedia-cnn");
     fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("image_128_f32.npy"), npy("<f4", "(2866, 128)", numbers(128, f32::NAN))).unwrap();
-    fs::write(folder.join("text_100_f32.npy"), npy("<f4", "(2866, 100)", numbers(100, 0.5))).unwrap();
+    fs::write(folder.join("image_128_f32.npy"), npy("<f4", "(2866, 128)", bytes(128))).unwrap();
+    fs::write(folder.join("text_100_f32.npy"), npy("<f4", "(2866, 100)", bytes(100))).unwrap();
     let labels = (0u8..10).cycle().map(|class| class + 1).take(2866).collect();
     fs::write(folder.join("labels_u8.npy"), npy("|u1", "(2866,)", labels)).unwrap();
+}
+
+/// The last number of the images is none.
+fn damaged(folder: &Path) {
+    made_up(folder, |columns| {
+        let mut values = vec![0.5f32; 2866 * columns];
+        *values.last_mut().unwrap() = if columns == 128 { f32::NAN } else { 0.5 };
+        values
+    });
+}
+
+#[test]
+fn a_loss_that_is_no_number_fails_the_run_and_empties_its_cell() {
+    let lab = Lab::new();
+    // Finite, but their squares are not: the reconstruction error of the first iteration is no number.
+    made_up(&lab.home().join("data"), |columns| {
+        (0u8..=250).cycle().map(|value| 1e30 * (f32::from(value) - 125.0)).take(2866 * columns).collect()
+    });
+    let spec = lab.write(
+        "nan.yaml",
+        "
+name: nan
+datasets: [wikipedia-cnn]
+seeds: 1
+methods:
+  - { method: cm-gans, label: CAE, hidden: 16, inter-hidden: 8, iterations: 5, adversarial: false }
+",
+    );
+    let output = lab.run(&["run", spec.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let table = text(&output.stdout);
+    let why = "failed: nan: the loss of g_i (term reconstruction) is not a number at iteration 1";
+    assert!(table.contains(why), "{table}");
+    assert_eq!(scores(&lab.home(), "nan").lines().count(), 1, "the header alone: no number comes of it");
 }
 
 #[test]
