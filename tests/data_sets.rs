@@ -133,7 +133,9 @@ fn a_damaged_data_set_fails_its_runs_with_the_place_and_the_rest_goes_on() {
         command.env("ORCHESTRATOR_DATA", place);
     }
     let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("left out, not installed: wikipedia-tfidf; `orchestrator data list` tells"), "{told}");
     let table = text(&output.stdout);
     let place = "image_128_f32.npy, row 2865, column 127: NaN is no finite number; get the file again";
     assert!(table.contains(place), "{table}");

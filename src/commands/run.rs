@@ -29,10 +29,10 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Outcome {
     }
     let yaml = submit::read_spec(&args.spec)?;
     let file_name = submit::file_name(&args.spec);
-    // Checked before the state folder is touched: a wrong file changes nothing.
     let home = Home::resolve(global.home.clone())?;
     let data = home.data_folders(&global.data_folders);
     let catalog = catalog::build(&data);
+    // Checked before the state folder is touched: a wrong file changes nothing.
     submit::check(&yaml, &file_name, &catalog, global)?;
     let local = Local::start(&home, catalog, SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     if !global.quiet && !global.json {
@@ -80,6 +80,7 @@ async fn carry_out(
     let file_name = request.file_name.clone();
     let answer = client.submit(request).await?.into_inner();
     submit::refuse(&answer.problems, &file_name, global)?;
+    submit::tell_left_out(&answer, global);
     let id = answer.submission_id;
     if answer.resumed && !global.quiet && !global.json {
         eprintln!("going on with submission {id}");

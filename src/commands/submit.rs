@@ -42,6 +42,7 @@ async fn send(global: &Global, args: &SubmitArgs, yaml: String, session: &mut Se
     };
     let answer = session.client.submit(request).await?.into_inner();
     refuse(&answer.problems, &file_name, global)?;
+    tell_left_out(&answer, global);
     if args.dry_run {
         return show_plan(global, &answer);
     }
@@ -67,6 +68,14 @@ async fn send(global: &Global, args: &SubmitArgs, yaml: String, session: &mut Se
             signal?;
             Err(Failure::Interrupted(format!("no longer following; the submission goes on: `orchestrator status {id}`")))
         }
+    }
+}
+
+/// Says which data sets a submission does without; with `--json` the answer itself does.
+pub(super) fn tell_left_out(answer: &v1::SubmitResponse, global: &Global) {
+    if !answer.left_out.is_empty() && !global.quiet && !global.json {
+        let names = output::printable(&answer.left_out.join(", "));
+        eprintln!("left out, not installed: {names}; `orchestrator data list` tells where they are looked for");
     }
 }
 

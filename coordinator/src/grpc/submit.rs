@@ -106,6 +106,7 @@ async fn describe(shared: &Shared, planned: &Planned, force: bool) -> Result<v1:
         extractions,
         already_scored,
         steps: listed,
+        left_out: planned.left_out.clone(),
         ..Default::default()
     })
 }

@@ -17,6 +17,8 @@ const EXTRACTION_CPUS: u32 = 8;
 pub(crate) struct Planned {
     /// Its name.
     pub(crate) name: String,
+    /// Data sets that it does without, because they are not here.
+    pub(crate) left_out: Vec<String>,
     /// The tables it asks for.
     pub(crate) tables: Vec<TableSpec>,
     /// Its steps; each extraction stands right before the first run that reads it.
@@ -72,5 +74,5 @@ pub(crate) fn read(yaml: &str, catalog: &Catalog) -> Result<Planned, Vec<Problem
             retries: submission.retries,
         });
     }
-    Ok(Planned { name: submission.name, tables: submission.tables, steps })
+    Ok(Planned { name: submission.name, left_out: submission.left_out, tables: submission.tables, steps })
 }

@@ -80,7 +80,12 @@ fn submission(seeds: std::ops::Range<u64>) -> Submit {
         client_version: "test".to_owned(),
         tables_json: "[]".to_owned(),
     };
-    Submit { new, planned: Planned { name: "toy".to_owned(), tables: Vec::new(), steps }, force: false, resume: false }
+    Submit {
+        new,
+        planned: Planned { name: "toy".to_owned(), left_out: Vec::new(), tables: Vec::new(), steps },
+        force: false,
+        resume: false,
+    }
 }
 
 /// A worker that always has everything it was given, until it says otherwise.

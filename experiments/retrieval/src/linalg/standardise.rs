@@ -23,21 +23,12 @@ impl Standardisation {
     /// [`Error::Data`] when there are fewer than two rows or a value is not finite: row and column are named.
     #[allow(clippy::cast_precision_loss)] // numbers of rows
     pub fn fit(side: &str, rows: Rows<'_>) -> Result<Self> {
-        if rows.rows() < 2 {
-            let found = rows.rows();
-            return Err(Error::Data(format!("{found} training pairs cannot be standardised; give two or more")));
-        }
+        check(side, rows)?;
         let dims = rows.dims();
         // Sums are of differences to the first row, so that a constant column has deviation exactly 0.
         let first = rows.row(0).to_f64();
         let (mut mean, mut deviation, mut row) = (vec![0.0; dims], vec![0.0; dims], vec![0.0; dims]);
         for index in 0..rows.rows() {
-            if let Some(column) = rows.row(index).first_unusable() {
-                return Err(Error::Data(format!(
-                    "row {index}, column {column} of the {side} features for training is not finite; extract the \
-                     features again"
-                )));
-            }
             rows.row(index).write_f64(&mut row);
             for ((sum, value), first) in mean.iter_mut().zip(&row).zip(&first) {
                 *sum += value - first;
@@ -64,7 +55,7 @@ impl Standardisation {
     /// # Errors
     /// As [`Standardisation::fit`].
     pub fn unit_range(side: &str, rows: Rows<'_>) -> Result<Self> {
-        Self::fit(side, rows)?; // for its checks of every value
+        check(side, rows)?;
         let dims = rows.dims();
         let (mut least, mut largest, mut row) = (vec![f64::MAX; dims], vec![f64::MIN; dims], vec![0.0; dims]);
         for index in 0..rows.rows() {
@@ -124,6 +115,23 @@ impl Standardisation {
         };
         vec![tensor("mean", &self.mean), tensor("deviation", &self.deviation)]
     }
+}
+
+/// Two rows at least, and every value finite.
+fn check(side: &str, rows: Rows<'_>) -> Result<()> {
+    if rows.rows() < 2 {
+        let found = rows.rows();
+        return Err(Error::Data(format!("{found} training pairs cannot be standardised; give two or more")));
+    }
+    for index in 0..rows.rows() {
+        if let Some(column) = rows.row(index).first_unusable() {
+            return Err(Error::Data(format!(
+                "row {index}, column {column} of the {side} features for training is not finite; extract the features \
+                 again"
+            )));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

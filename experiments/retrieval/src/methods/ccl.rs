@@ -76,7 +76,9 @@ impl Iterative for Ccl {
                 "coarse grain only: there are no patches of images or segments of texts, so the joint RBM of both \
                  grains gives way to the coarse autoencoder's output; expect less than the published figures"
                     .into(),
-                "the text features are real numbers: the lowest text RBM is Gaussian on z-scored features".into(),
+                "the text features are real numbers: the lowest text RBM is Gaussian on z-scored features; RBMs \
+                 have sparsity target 0.1 with cost 0.01 on the hidden biases, of the ranges in the released scripts"
+                    .into(),
                 "fine-tuning has the rate of CMDN's released code (0.01, halved each 10,000 steps, momentum 0.9, L2 \
                  0.001): CCL's own is not recorded (inferred)"
                     .into(),

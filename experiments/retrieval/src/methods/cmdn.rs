@@ -42,7 +42,9 @@ impl Cmdn {
         ];
         departures.push(match self.units {
             UnitKind::Rbm => {
-                "the text features are real numbers: the lowest text RBM is Gaussian on z-scored features".into()
+                "the text features are real numbers: the lowest text RBM is Gaussian on z-scored features; RBMs \
+                 have sparsity target 0.1 with cost 0.01 on the hidden biases, of the ranges in the released scripts"
+                    .into()
             }
             UnitKind::Autoencoder => "lite: the RBMs of steps 2 and 3 are autoencoders of the same sizes under Adam, \
                                       the joint one shown one side, the other or both, and an absent side is 0 at use"

@@ -63,7 +63,12 @@ impl Iterative for Dcca {
                     "Passes without a better validation score after which training \
                                                      stops, the best pass kept; 0: every pass is made (inferred).",
                 ),
-                count("batch-size", (2, 65_536), 2200, "Pairs a step; all of them where there are fewer."),
+                count(
+                    "batch-size",
+                    (2, 65_536),
+                    2000,
+                    "Pairs a step; all of them where there are at most a tenth more.",
+                ),
                 float("learning-rate", (1e-8, 10.0), 1e-3, "Rate of Adam."),
                 float("weight-decay", (0.0, 10.0), 1e-4, "L2 penalty of the weights."),
                 choice("feature-norm", &FEATURE_NORMS, "Features as read by the networks (inferred)."),
@@ -124,6 +129,12 @@ impl Settings {
     }
 }
 
+/// Pairs a step of `rows` training pairs: all of them unless they are clearly more than was asked for, since a few that
+/// are left over would wait a pass (spec C.7: the full batch up to 2,200 pairs, otherwise 2,000).
+fn batch_size(asked: usize, rows: usize) -> usize {
+    if rows <= asked + asked / 10 { rows } else { asked }
+}
+
 /// The best pass so far, by the bi-modal average on validation pairs.
 struct Best {
     score: f64,
@@ -153,7 +164,7 @@ impl<'a> Correlating<'a> {
             Ok(if settings.zscore { fitted } else { Standardisation::none(rows.dims()) })
         };
         let standardisations = [standardisation(sides[0])?, standardisation(sides[1])?];
-        let batch = settings.batch.min(data.train.rows());
+        let batch = batch_size(settings.batch, data.train.rows());
         if batch <= settings.dims {
             return Err(Error::User(format!(
                 "{batch} pairs a step for `dims: {}`: with no more pairs than outputs every correlation is 1; give \
@@ -247,7 +258,7 @@ impl Training for Correlating<'_> {
 
     fn step(&mut self, step: u64) -> Result<Step> {
         let rows = self.x[0].dim(0)?;
-        let size = self.settings.batch.min(rows);
+        let size = batch_size(self.settings.batch, rows);
         // A last batch that is short would have no more pairs than outputs: the rest of a pass waits for the next.
         let updates = (rows / size) as u64;
         let mut sum = 0.0;
@@ -304,5 +315,16 @@ impl Training for Correlating<'_> {
             Some(best) => self.model(&best.towers, best.pass)?,
             None => self.model(&self.towers.stacks()?, self.passes)?,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::batch_size;
+
+    #[test]
+    fn wikipedia_is_one_batch_and_xmedianet_is_not() {
+        let sizes = [1956, 2173, 2200, 2201, 32_000].map(|rows| batch_size(2000, rows));
+        assert_eq!(sizes, [1956, 2173, 2200, 2000, 2000]);
     }
 }

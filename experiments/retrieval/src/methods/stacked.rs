@@ -42,16 +42,23 @@ pub fn standardised(standardisation: &Standardisation, rows: Rows<'_>, device: &
     Ok(Tensor::from_vec(values, (rows.rows(), rows.dims()), device)?)
 }
 
+/// Embeds rows a block at a time: `embed` gives `[rows of the block, columns]`.
+///
+/// # Errors
+/// When `embed` fails, or its result cannot be read back.
+pub fn in_blocks(rows: Rows<'_>, embed: impl Fn(Rows<'_>) -> Result<Tensor>) -> Result<Embedding> {
+    let (mut values, mut dims) = (Vec::new(), 0);
+    for first in (0..rows.rows()).step_by(BLOCK) {
+        let out = embed(rows.with_selection(&rows.selection()[first..rows.rows().min(first + BLOCK)]))?;
+        dims = out.dim(1)?;
+        values.extend(out.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?);
+    }
+    Ok(Embedding { rows: rows.rows(), dims, values: EmbeddingValues::F32(values) })
+}
+
 impl Stacked {
     fn embed(&self, (standardisation, stack): &(Standardisation, Stack), rows: Rows<'_>) -> Result<Embedding> {
-        let (mut values, mut dims) = (Vec::new(), 0);
-        for first in (0..rows.rows()).step_by(BLOCK) {
-            let block = rows.with_selection(&rows.selection()[first..rows.rows().min(first + BLOCK)]);
-            let out = stack.apply(&standardised(standardisation, block, &self.device)?)?;
-            dims = out.dim(1)?;
-            values.extend(out.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?);
-        }
-        Ok(Embedding { rows: rows.rows(), dims, values: EmbeddingValues::F32(values) })
+        in_blocks(rows, |block| stack.apply(&standardised(standardisation, block, &self.device)?))
     }
 }
 

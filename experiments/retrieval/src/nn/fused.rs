@@ -15,7 +15,7 @@ pub enum Update {
         momentum: f64,
         /// Learning rate.
         rate: f64,
-        /// L2 penalty; negative where the gradient is one to climb.
+        /// L2 penalty.
         decay: f64,
     },
     /// `x = x + sign a`: a weight from its velocity.

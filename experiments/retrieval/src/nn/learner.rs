@@ -104,15 +104,6 @@ impl Learner {
         self.add(format!("{name}.bias"), &Tensor::zeros(outputs, self.dtype, &Device::Cpu)?)
     }
 
-    /// A layer that goes on from another's weights.
-    ///
-    /// # Errors
-    /// When the device has no room.
-    pub fn take_layer(&mut self, name: &str, layer: &Layer) -> Result<()> {
-        self.add(format!("{name}.weight"), &layer.weight)?;
-        self.add(format!("{name}.bias"), &layer.bias)
-    }
-
     fn add(&mut self, name: String, value: &Tensor) -> Result<()> {
         // A copy: two names never share what a step changes.
         let value = value.to_device(&self.device)?.to_dtype(self.dtype)?.copy()?;

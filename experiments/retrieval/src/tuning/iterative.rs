@@ -123,6 +123,7 @@ impl<M: Iterative> Method for Trained<M> {
             let training = last.expect("one candidate is trained, and its failure ends the fit");
             return Ok(Box::new(Recorded { record, fitted: training.fitted()? }));
         }
+        drop(last);
         let (scored, best) = search.into_best();
         record.tuning = Some(choose(scored, &data)?);
         let training = best.expect("a candidate was chosen, so its training was kept")?;

@@ -86,6 +86,7 @@ impl<'a, M: Iterative> Search<'a, M> {
     ) -> Result<Option<Box<dyn Training + 'a>>> {
         let mut last = None;
         for trial in self.scored.len()..self.trials.len() {
+            drop(last.take()); // its tensors go before those of the next are made
             let mut training = self.begin(trial)?;
             let mut done = 0;
             if let Some(state) = from.take().or_else(|| self.shared.clone()) {

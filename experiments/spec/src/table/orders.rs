@@ -7,6 +7,7 @@ use super::{Measure, RunRecord, Summary};
 use crate::{
     published::{PaperSet, figure},
     scores::Normalisation,
+    spec::Spread,
 };
 
 /// Standard errors that a difference must exceed to count as one (about one chance in twenty by accident).
@@ -32,7 +33,7 @@ pub enum Verdict {
     Holds,
     /// The other way round.
     Reversed,
-    /// The difference is within the spread over seeds.
+    /// The difference is within the spread over seeds, or there is but one seed.
     NotTold,
 }
 
@@ -62,7 +63,8 @@ impl Orders {
 #[must_use]
 pub fn orders(records: &[RunRecord], data_set: &str, measure: Measure) -> Orders {
     let claimed_on = PaperSet::behind(data_set).map_or(PaperSet::ALL.to_vec(), |set| vec![set]);
-    let mut values: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    // By encoder seed: scores on the same features are no independent witnesses.
+    let mut values: BTreeMap<&str, BTreeMap<u64, Vec<f64>>> = BTreeMap::new();
     let mut labels: Vec<&str> = Vec::new();
     for record in records.iter().filter(|record| record.data_set == data_set) {
         let Some(scores) = record.counted() else { continue };
@@ -73,15 +75,19 @@ pub fn orders(records: &[RunRecord], data_set: &str, measure: Measure) -> Orders
         if !labels.contains(&record.label.as_str()) {
             labels.push(&record.label);
         }
-        values.entry(&record.label).or_default().push(value);
+        values.entry(&record.label).or_default().entry(record.encoder_seed).or_default().push(value);
     }
+    let summary = |label: &str| {
+        let groups: Vec<Vec<f64>> = values[label].values().cloned().collect();
+        Summary::of_groups(&groups, Spread::EncoderSeeds)
+    };
     let printed = |set: PaperSet, label: &str| figure(set, label, measure).unwrap_or_default();
     labels.sort_by(|a, b| printed(claimed_on[0], b).total_cmp(&printed(claimed_on[0], a)));
     let mut claims = Vec::new();
     for (place, better) in labels.iter().enumerate() {
         for worse in &labels[place + 1..] {
             let agreed = claimed_on.iter().all(|set| printed(*set, better) > printed(*set, worse));
-            let both = Summary::of(&values[better]).zip(Summary::of(&values[worse]));
+            let both = summary(better).zip(summary(worse));
             if let (true, Some((high, low))) = (agreed, both) {
                 let (better, worse) = ((*better).to_owned(), (*worse).to_owned());
                 claims.push(Claim { better, worse, verdict: verdict(high, low), difference: high.mean - low.mean });
@@ -94,8 +100,8 @@ pub fn orders(records: &[RunRecord], data_set: &str, measure: Measure) -> Orders
 /// By the means, where they differ by more than their standard errors allow; a single seed has none to tell by.
 #[allow(clippy::cast_precision_loss, reason = "counts of runs")]
 fn verdict(high: Summary, low: Summary) -> Verdict {
-    let variance = |it: Summary| it.std.map_or(0.0, |std| std * std / it.n as f64);
-    let error = (variance(high) + variance(low)).sqrt();
+    let (Some(of_high), Some(of_low)) = (high.std, low.std) else { return Verdict::NotTold };
+    let error = (of_high * of_high / high.n as f64 + of_low * of_low / low.n as f64).sqrt();
     let difference = high.mean - low.mean;
     if difference.abs() <= STANDARD_ERRORS * error {
         Verdict::NotTold

@@ -44,8 +44,8 @@ fn data_sets(records: &[RunRecord]) -> Vec<&str> {
 fn paper(records: &[RunRecord]) -> String {
     let mut text = String::from(
         "\n## The paper's orders\n\nFor every two rows that the paper prints figures for: whether ours stand the same \
-         way round. A difference within two standard errors over seeds tells neither; rows with one seed are compared \
-         as they are. The levels are not compared: the features are not the paper's.\n",
+         way round. A difference within two standard errors over seeds (encoder seeds, where there are several) tells \
+         neither, nor does a single seed. The levels are not compared: the features are not the paper's.\n",
     );
     let mut some = false;
     for data_set in data_sets(records) {

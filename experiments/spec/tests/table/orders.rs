@@ -58,12 +58,20 @@ fn an_order_holds_is_reversed_or_cannot_be_told() {
 #[test]
 fn elsewhere_only_what_all_three_data_sets_agree_on_is_claimed() {
     // KCCA is above CFA on Wikipedia and below it on the other two; both are above CCA on all three.
-    let records = rows("emoji", &[("KCCA", &[0.5]), ("CFA", &[0.4]), ("CCA", &[0.45])]);
+    let records = rows("emoji", &[("KCCA", &[0.5, 0.5]), ("CFA", &[0.4, 0.4]), ("CCA", &[0.45, 0.45])]);
     let found = orders(&records, "emoji", BI_MODAL);
     assert_eq!(found.claimed_on.len(), 3);
     let said: Vec<(&str, &str, Verdict)> =
         found.claims.iter().map(|it| (it.better.as_str(), it.worse.as_str(), it.verdict)).collect();
     assert_eq!(said, [("CFA", "CCA", Verdict::Reversed), ("KCCA", "CCA", Verdict::Holds)]);
+    let single = rows("emoji", &[("KCCA", &[0.9]), ("CCA", &[0.1])]);
+    assert_eq!(orders(&single, "emoji", BI_MODAL).claims[0].verdict, Verdict::NotTold, "one seed tells nothing");
+    // Three runs on the features of each of two encoder seeds are two witnesses, not six: 0.5 and 0.3 against 0.35.
+    let mut several = rows("emoji", &[("KCCA", &[0.5, 0.5, 0.5, 0.3, 0.3, 0.3]), ("CCA", &[0.35; 6])]);
+    for record in &mut several {
+        record.encoder_seed = 1 + u64::from(record.seed > 3);
+    }
+    assert_eq!(orders(&several, "emoji", BI_MODAL).claims[0].verdict, Verdict::NotTold);
     let two = rows("emoji", &[("CM-GANs", &[0.5]), ("CM-GANs-CAE", &[0.6])]);
     assert_eq!(orders(&two, "emoji", BI_MODAL).claims.len(), 1, "ablations have bi-modal figures");
     assert!(orders(&two, "emoji", Measure::Average(Average::AllModal)).claims.is_empty(), "and no all-modal ones");

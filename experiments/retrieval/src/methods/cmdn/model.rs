@@ -1,6 +1,6 @@
 //! A fitted CMDN: the way of each modality through the five steps, the other modality absent.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 
 use super::joint::Trained;
 use crate::{
@@ -8,13 +8,13 @@ use crate::{
     error::Result,
     features::Rows,
     linalg::standardise::Standardisation,
-    method::{Embedding, EmbeddingValues, FitRecord, Fitted},
-    methods::{column_scales::Scaling, stacked::standardised},
+    method::{Embedding, FitRecord, Fitted},
+    methods::{
+        column_scales::Scaling,
+        stacked::{in_blocks, standardised},
+    },
     nn::stack::{Layer, Stack},
 };
-
-/// Rows embedded at once: bounds the memory of an embedding.
-const BLOCK: usize = 512;
 
 /// The way of one modality.
 #[derive(Debug)]
@@ -71,26 +71,13 @@ pub(super) struct Model {
     pub(super) iteration: u64,
 }
 
-impl Model {
-    fn embed(&self, pathway: &Pathway, rows: Rows<'_>) -> Result<Embedding> {
-        let (mut values, mut dims) = (Vec::new(), 0);
-        for first in (0..rows.rows()).step_by(BLOCK) {
-            let block = rows.with_selection(&rows.selection()[first..rows.rows().min(first + BLOCK)]);
-            let out = pathway.apply(block, &self.device)?;
-            dims = out.dim(1)?;
-            values.extend(out.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?);
-        }
-        Ok(Embedding { rows: rows.rows(), dims, values: EmbeddingValues::F32(values) })
-    }
-}
-
 impl Fitted for Model {
     fn embed_image(&self, rows: Rows<'_>) -> Result<Embedding> {
-        self.embed(&self.image, rows)
+        in_blocks(rows, |block| self.image.apply(block, &self.device))
     }
 
     fn embed_text(&self, rows: Rows<'_>) -> Result<Embedding> {
-        self.embed(&self.text, rows)
+        in_blocks(rows, |block| self.text.apply(block, &self.device))
     }
 
     fn tensors(&self) -> Result<Vec<NamedTensor>> {
