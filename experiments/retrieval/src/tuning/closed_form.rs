@@ -225,9 +225,14 @@ impl<M: ClosedForm> Search<'_, M> {
         };
         let pairs = self.data.validation;
         let (image, text) = (solution.embed_image(pairs.image)?, solution.embed_text(pairs.text)?);
+        // Where the features have fewer components than any candidate asks for, the smallest stands for all there are.
+        let fewest = dims.iter().flatten().copied().min();
         dims.into_iter()
             .map(|dims| {
                 let validation_map = match dims.unwrap_or(image.dims) {
+                    kept if kept > image.dims && Some(kept) == fewest => {
+                        Ok(bi_modal_average(&image, &text, pairs.labels)?)
+                    }
                     kept if kept > image.dims => Err(format!("the features have {} components", image.dims)),
                     kept => Ok(bi_modal_average(&first(&image, kept), &first(&text, kept), pairs.labels)?),
                 };
