@@ -10,7 +10,7 @@ use retrieval::datasets::folders::DataFolders;
 
 /// Everything that a submission may name here, with the data sets of these folders.
 pub(crate) fn build(data: &DataFolders) -> Catalog {
-    retrieval::catalog::catalog(data)
+    Catalog { external: Some(orchestrator_worker::external_entry()), ..retrieval::catalog::catalog(data) }
 }
 
 /// Methods and encoders alone, whatever data sets there are.

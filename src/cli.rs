@@ -103,6 +103,13 @@ pub(crate) enum Command {
     /// Be the process of one attempt; started by the worker, never by people
     #[command(hide = true)]
     Attempt,
+    /// Become a program of a user's own that can write to one folder only; started by an attempt, never by people
+    #[command(hide = true)]
+    Confined {
+        folder: PathBuf,
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<std::ffi::OsString>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -154,6 +161,9 @@ pub(crate) struct ServeArgs {
     /// Address to listen on; only loopback addresses until TLS and tokens are there
     #[arg(long, default_value = "127.0.0.1:7117", value_name = "ADDRESS")]
     pub(crate) listen: std::net::SocketAddr,
+    /// Have workers run programs that users submit (`command:`), with the rights of the workers
+    #[arg(long)]
+    pub(crate) allow_commands: bool,
 }
 
 #[derive(Debug, Args)]
@@ -240,6 +250,10 @@ pub(crate) struct ExportArgs {
     /// What to write [default: all]
     #[arg(long, value_enum)]
     pub(crate) format: Vec<Format>,
+    /// Figures from elsewhere that `RESULTS.md` sets beside ours: a CSV file with the columns dataset, label (or method and
+    /// settings), task, map and tolerance
+    #[arg(long, value_name = "FILE")]
+    pub(crate) figures: Option<PathBuf>,
     /// Folder to write to [default: `reports/SUBMISSION` in the state folder]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod beside;
 mod catalog;
 mod cli;
 mod client;
@@ -23,6 +24,9 @@ fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     if matches!(cli.command, cli::Command::Attempt) {
         return orchestrator_worker::attempt_main(&catalog::code());
+    }
+    if let cli::Command::Confined { folder, command } = &cli.command {
+        return orchestrator_worker::confined_main(folder, command);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -1,11 +1,13 @@
 //! Printing for people and for programs: aligned tables on a terminal, plain lines in a pipe, JSON on request.
 
 use std::{
+    collections::HashMap,
     io::{IsTerminal, Write},
     time::{Duration, SystemTime},
 };
 
 use comfy_table::{ContentArrangement, Table, presets};
+use orchestrator_proto::v1::StepSummary;
 use serde::Serialize;
 
 use crate::exit::{Failure, Outcome};
@@ -56,6 +58,13 @@ pub(crate) fn span(seconds: f64) -> String {
         .map_or_else(|_| "?".to_owned(), |span| humantime::format_duration(span).to_string())
 }
 
+/// Whether runs of one data set read features of several encoder seeds: then two of them are told apart by that.
+pub(crate) fn encoder_seeds_differ(steps: &[StepSummary]) -> bool {
+    let mut first: HashMap<&str, u64> = HashMap::new();
+    let mut runs = steps.iter().filter(|step| step.kind == "run");
+    runs.any(|run| *first.entry(&run.data_set).or_insert(run.encoder_seed) != run.encoder_seed)
+}
+
 /// Milliseconds since the epoch as UTC, `2026-11-23T15:04:05Z`; empty for 0.
 pub(crate) fn time(ms: i64) -> String {
     match u64::try_from(ms) {
@@ -77,6 +86,20 @@ mod tests {
             assert_eq!(span(seconds), text);
         }
         assert_eq!((time(0), time(951_782_400_000)), (String::new(), "2000-02-29T00:00:00Z".to_owned()));
+    }
+
+    #[test]
+    fn encoder_seeds_differ_within_a_data_set_or_not_at_all() {
+        let run = |data_set: &str, encoder_seed| StepSummary {
+            kind: "run".into(),
+            data_set: data_set.into(),
+            encoder_seed,
+            ..StepSummary::default()
+        };
+        let extraction = StepSummary { kind: "extraction".into(), data_set: "emoji".into(), ..StepSummary::default() };
+        let one = [extraction, run("emoji", 1), run("emoji", 1), run("wikipedia", 0)];
+        assert!(!encoder_seeds_differ(&one));
+        assert!(encoder_seeds_differ(&[run("emoji", 1), run("wikipedia", 0), run("emoji", 2)]));
     }
 
     #[test]

@@ -109,6 +109,8 @@ impl View {
 
     fn show(&mut self, summary: &v1::SubmissionSummary, steps: &[StepSummary]) {
         let first = !std::mem::replace(&mut self.shown, true);
+        let several_encoder_seeds = output::encoder_seeds_differ(steps);
+        let named = |step| name(step, several_encoder_seeds);
         let runs = || steps.iter().filter(|step| step.kind == "run");
         let done = runs().filter(|step| is_final(step)).count() as u64;
         self.total.set_length(runs().count() as u64);
@@ -121,9 +123,9 @@ impl View {
         self.total.set_message(left.clone());
         for step in steps {
             if step.state == "running" {
-                self.running(step);
+                self.running(step, &named(step));
             } else if is_final(step) {
-                self.ended(step, first);
+                self.ended(step, &named(step), first);
             } else if let Some(bar) = self.steps.remove(&step.id) {
                 bar.finish_and_clear();
             }
@@ -136,12 +138,12 @@ impl View {
         }
     }
 
-    fn running(&mut self, step: &StepSummary) {
+    fn running(&mut self, step: &StepSummary, name: &str) {
         let progress = step.progress.clone().unwrap_or_default();
         let bar = self.steps.entry(step.id).or_insert_with(|| {
             let bar = self.bars.insert_before(&self.total, ProgressBar::new(0));
             bar.set_style(style("{prefix:<34} {bar:24} {pos:>5}/{len:<6} {msg}"));
-            bar.set_prefix(output::printable(&name(step)));
+            bar.set_prefix(output::printable(name));
             bar
         });
         bar.set_length(progress.iterations.max(progress.iteration));
@@ -154,7 +156,7 @@ impl View {
         ));
     }
 
-    fn ended(&mut self, step: &StepSummary, first: bool) {
+    fn ended(&mut self, step: &StepSummary, name: &str, first: bool) {
         if let Some(bar) = self.steps.remove(&step.id) {
             bar.finish_and_clear();
         }
@@ -166,7 +168,7 @@ impl View {
         if self.silent || old {
             return;
         }
-        let line = sentence(step);
+        let line = sentence(step, name);
         if self.plain {
             eprintln!("{line}");
         } else {
@@ -187,15 +189,18 @@ fn is_final(step: &StepSummary) -> bool {
     matches!(step.state.as_str(), "succeeded" | "failed" | "cancelled")
 }
 
-fn name(step: &StepSummary) -> String {
-    if step.kind == "run" {
-        format!("{} {} seed {}", step.label, step.data_set, step.seed)
-    } else {
-        format!("features of {} ({})", step.data_set, step.method)
+/// What a step is called; where runs of one data set read features of several encoder seeds, with theirs.
+fn name(step: &StepSummary, several_encoder_seeds: bool) -> String {
+    let StepSummary { label, data_set, method, seed, encoder_seed, .. } = step;
+    match (step.kind == "run", several_encoder_seeds) {
+        (true, false) => format!("{label} {data_set} seed {seed}"),
+        (true, true) => format!("{label} {data_set} seed {seed}, encoder seed {encoder_seed}"),
+        (false, false) => format!("features of {data_set} ({method})"),
+        (false, true) => format!("features of {data_set} ({method}, seed {seed})"),
     }
 }
 
-fn sentence(step: &StepSummary) -> String {
+fn sentence(step: &StepSummary, name: &str) -> String {
     let took = if step.started_at_ms > 0 && step.ended_at_ms > step.started_at_ms {
         #[allow(clippy::cast_precision_loss)] // spans of milliseconds are far below 2^53
         let seconds = (step.ended_at_ms - step.started_at_ms) as f64 / 1000.0;
@@ -210,7 +215,7 @@ fn sentence(step: &StepSummary) -> String {
         "failed" => format!("failed: {} ({})", step.failure_kind, step.failure),
         other => other.to_owned(),
     };
-    output::printable(&format!("{:>4}  {}: {result}{took}", step.id, name(step)))
+    output::printable(&format!("{:>4}  {name}: {result}{took}", step.id))
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -7,7 +7,7 @@ use std::{
 
 use experiment_spec::{
     spec::TableSpec,
-    table::{self, RunRecord, Table},
+    table::{self, ReferenceFigure, RunRecord, Table},
 };
 use orchestrator_proto::records;
 use orchestrator_worker::fail_point;
@@ -35,7 +35,12 @@ pub(crate) struct Report {
     name: String,
     records: Vec<RunRecord>,
     tables: Vec<Table>,
+    /// Figures from elsewhere, with the name of their file.
+    figures: Option<(String, Vec<ReferenceFigure>)>,
 }
+
+/// Largest file of figures, in bytes.
+const MAX_FIGURES_BYTES: u64 = 1 << 20;
 
 impl Report {
     /// Fetches the records of a submission (id or name) and assembles its tables.
@@ -54,7 +59,21 @@ impl Report {
         }
         let catalog = catalog::registries();
         let tables = specs.iter().map(|spec| table::assemble(&records, spec, &data_sets, &catalog)).collect();
-        Ok(Self { id: answer.submission_id, name: answer.name, records, tables })
+        Ok(Self { id: answer.submission_id, name: answer.name, records, tables, figures: None })
+    }
+
+    /// Sets figures from elsewhere beside those of the submission.
+    pub(crate) fn hold_to(&mut self, path: &Path) -> Outcome {
+        let wrong = |why: String| Failure::request(format!("{}: {why}", path.display()));
+        let size = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
+        if size > MAX_FIGURES_BYTES {
+            return Err(wrong(format!("{size} bytes; a file of figures has at most {MAX_FIGURES_BYTES}")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let figures = table::reference_figures(&text).map_err(wrong)?;
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        self.figures = Some((name, figures));
+        Ok(())
     }
 
     pub(crate) fn submission_id(&self) -> i64 {
@@ -109,7 +128,9 @@ impl Report {
             }
             Format::Json => vec![("tables.json", table::json(&self.tables))],
             Format::Results => {
-                vec![("RESULTS.md", table::results(&self.name, &self.records, &self.tables) + &note("\n"))]
+                let figures = self.figures.as_ref().map(|(name, figures)| (name.as_str(), figures.as_slice()));
+                let results = table::results(&self.name, &self.records, &self.tables, figures);
+                vec![("RESULTS.md", results + &note("\n"))]
             }
         }
     }

@@ -37,4 +37,10 @@ impl Config {
             poll_interval: POLL_INTERVAL,
         }
     }
+
+    /// Whether users may have programs of their own run on the workers: then the catalog has a line for them.
+    #[must_use]
+    pub fn commands_allowed(&self) -> bool {
+        self.catalog.external.is_some()
+    }
 }

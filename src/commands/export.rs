@@ -14,7 +14,10 @@ pub(super) async fn export(global: &Global, args: ExportArgs) -> Outcome {
     let mut session = Session::connect(global, Need::Records).await?;
     let report = Report::fetch(&mut session.client, &args.submission).await;
     session.close().await;
-    let report = report?;
+    let mut report = report?;
+    if let Some(figures) = &args.figures {
+        report.hold_to(figures)?;
+    }
     let folder = match args.out {
         Some(folder) => folder,
         None => Home::resolve(global.home.clone())?.report(report.folder_name()),

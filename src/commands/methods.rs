@@ -37,7 +37,9 @@ fn print(entry: &MethodEntry) -> Outcome {
         String::new(),
     ])?;
     let rows = entry.parameters.iter().map(|p| vec![p.key.clone(), values(p), p.default.to_string(), p.help.clone()]);
-    output::table(&["parameter", "values", "default", "what it does"], rows.collect())?;
+    if !entry.parameters.is_empty() {
+        output::table(&["parameter", "values", "default", "what it does"], rows.collect())?;
+    }
     for preset in &entry.presets {
         let values: Vec<String> = preset.values.iter().map(|(key, value)| format!("{key}: {value}")).collect();
         output::lines([format!(

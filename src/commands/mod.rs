@@ -39,7 +39,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Outcome {
         Command::Data(command) => data::data(&global, &command),
         Command::Doctor => doctor::doctor(&global).await,
         Command::Completions { shell } => completions::completions(shell),
-        Command::Attempt => unreachable!("main starts attempts before there is a runtime"),
+        Command::Attempt | Command::Confined { .. } => unreachable!("main starts attempts before there is a runtime"),
     }
 }
 

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::submit;
 use crate::{
+    beside::Beside,
     catalog,
     cli::{Global, RunArgs, Tuning},
     client::{self, Client},
@@ -33,7 +34,8 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Outcome {
     let data = home.data_folders(&global.data_folders);
     let catalog = catalog::build(&data);
     // Checked before the state folder is touched: a wrong file changes nothing.
-    submit::check(&yaml, &file_name, &catalog, global)?;
+    let mut beside = Beside::new(&args.spec);
+    submit::check(&yaml, &file_name, &catalog, &mut beside, global)?;
     let local = Local::start(&home, catalog, SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     if !global.quiet && !global.json {
         eprintln!("state folder {}; dashboard {}", home.root().display(), local.url());
@@ -46,6 +48,7 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Outcome {
         force: args.force,
         resume: !args.force,
         client_version: catalog::program_version(),
+        files: beside.into_sent(),
         ..Default::default()
     };
     let outcome = tokio::select! {

@@ -27,11 +27,19 @@ pub(super) async fn runs(global: &Global, args: RunsArgs) -> Outcome {
     if global.json {
         return steps.iter().try_for_each(output::json);
     }
-    output::table(
-        &["run", "label", "data set", "seed", "state", "attempt", "progress", "bi-modal", "worker"],
-        steps.iter().map(row).collect(),
-    )
+    let mut headings = vec!["run", "label", "data set", "seed", "state", "attempt", "progress", "bi-modal", "worker"];
+    let mut rows: Vec<Vec<String>> = steps.iter().map(row).collect();
+    if output::encoder_seeds_differ(&steps) {
+        headings.insert(SEED + 1, "encoder seed");
+        for (row, step) in rows.iter_mut().zip(&steps) {
+            row.insert(SEED + 1, if step.kind == "run" { step.encoder_seed.to_string() } else { String::new() });
+        }
+    }
+    output::table(&headings, rows)
 }
+
+/// Column of the seed.
+const SEED: usize = 3;
 
 fn row(step: &StepSummary) -> Vec<String> {
     let progress = match (&step.progress, step.state.as_str()) {

@@ -19,7 +19,10 @@ pub(super) async fn serve(global: &Global, args: ServeArgs) -> Outcome {
     }
     super::log_to_stderr(global);
     let home = Home::resolve(global.home.clone())?;
-    let catalog = catalog::build(&home.data_folders(&global.data_folders));
+    let mut catalog = catalog::build(&home.data_folders(&global.data_folders));
+    if !args.allow_commands {
+        catalog.external = None;
+    }
     let local = Local::start(&home, catalog, args.listen).await?;
     if global.json {
         output::json(&serde_json::json!({ "address": local.url(), "home": home.root() }))?;

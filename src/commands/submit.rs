@@ -1,4 +1,4 @@
-//! `submit`: sends the text of a specification to the coordinator. Parses nothing itself: what the
+//! `submit`: sends the text of a specification to the coordinator, and the files that its programs take along. What the
 //! coordinator read is what runs.
 
 use std::path::Path;
@@ -8,6 +8,7 @@ use orchestrator_proto::v1;
 
 use super::run;
 use crate::{
+    beside::Beside,
     catalog,
     cli::{Global, SubmitArgs},
     client::{Need, Session},
@@ -32,6 +33,7 @@ pub(super) async fn submit(global: &Global, args: SubmitArgs) -> Outcome {
 async fn send(global: &Global, args: &SubmitArgs, yaml: String, session: &mut Session) -> Outcome {
     let file_name = file_name(&args.spec);
     let request = v1::SubmitRequest {
+        files: Beside::collect(&args.spec, &yaml, &catalog::registries())?,
         yaml,
         file_name: file_name.clone(),
         dry_run: args.dry_run,
@@ -128,8 +130,8 @@ pub(super) fn file_name(path: &Path) -> String {
 }
 
 /// Checks a specification here, before anything is opened or sent.
-pub(super) fn check(yaml: &str, file_name: &str, catalog: &Catalog, global: &Global) -> Outcome {
-    let Err(problems) = spec::parse(yaml, catalog) else { return Ok(()) };
+pub(super) fn check(yaml: &str, file_name: &str, catalog: &Catalog, files: &mut Beside, global: &Global) -> Outcome {
+    let Err(problems) = spec::parse_with(yaml, catalog, files) else { return Ok(()) };
     let problems: Vec<v1::Problem> = problems
         .into_iter()
         .map(|p| v1::Problem { line: p.line, column: p.column, key_path: p.key_path, message: p.message })

@@ -15,7 +15,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use experiment_spec::run::FailureKind;
+use experiment_spec::{
+    ids::ContentHash,
+    program::Program,
+    run::{FailureKind, RunSpec, StepSpec},
+};
 use orchestrator_proto::v1::{Artifact, Assignment, Succeeded, attempt_event::Event};
 use rustix::process::Signal;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +41,8 @@ const GRACE: Duration = Duration::from_secs(2);
 const RELEASE_GRACE: Duration = Duration::from_secs(5);
 /// For the process to end by itself after its last word, and for its pipes to run dry after its end.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// For an attempt to end a program of the user's own, with all that it started, before its own process is ended.
+const PROGRAM_GRACE: Duration = Duration::from_secs(10);
 /// Messages that may wait between the pipes and the watching thread; then the attempt waits.
 const MESSAGES_WAITING: usize = 256;
 /// How often the clock is looked at while nothing is heard.
@@ -77,6 +83,7 @@ impl Attempt {
                 key,
                 assignment,
                 gpu,
+                runs_program: false,
                 stop,
                 heard,
                 tell: wake,
@@ -114,6 +121,8 @@ struct Watch<'a> {
     key: AttemptKey,
     assignment: Assignment,
     gpu: Option<GivenGpu>,
+    /// Whether the attempt runs a program of the user's own: it alone knows all that this has started.
+    runs_program: bool,
     stop: Arc<Mutex<Option<Stop>>>,
     heard: Receiver<Heard>,
     tell: SyncSender<Heard>,
@@ -188,23 +197,23 @@ impl Watch<'_> {
     }
 
     /// Checks the assignment, fetches its features, enters its folder.
-    fn prepare(&self, fetching: &CancellationToken) -> Result<(Start, PathBuf), Event> {
+    fn prepare(&mut self, fetching: &CancellationToken) -> Result<(Start, PathBuf), Event> {
         let wrong = |what: &str, why: &dyn std::fmt::Display| {
             events::failed(FailureKind::UserError, format!("the assignment's {what} cannot be read: {why}"))
         };
         let spec = serde_json::from_str(&self.assignment.spec_json).map_err(|e| wrong("specification", &e))?;
+        let program = self.program(&spec)?;
+        self.runs_program = program.is_some();
         let fingerprint = self.assignment.fingerprint.parse().map_err(|e| wrong("fingerprint", &e))?;
         let mut features = Vec::new();
         for artifact in &self.assignment.features {
             let hash = artifact.hash.parse().map_err(|e| wrong("features", &e))?;
-            let fetch = self.shared.cache.ensure(&hash, artifact.bytes);
-            let fetched = self.shared.runtime.block_on(fetching.run_until_cancelled(fetch));
-            let path = match fetched {
-                None => return Err(events::released(0, "stopped before its features were there")),
-                Some(fetched) => fetched
-                    .map_err(|error| events::failed(error.failure_kind(), format!("{}: {error}", artifact.name)))?,
-            };
-            features.push((artifact.name.clone(), path));
+            features.push((artifact.name.clone(), self.fetch(&artifact.name, &hash, artifact.bytes, fetching)?));
+        }
+        let mut program_files = Vec::new();
+        for file in program.into_iter().flat_map(|program| program.files) {
+            let path = self.fetch(&file.name, &file.hash, file.bytes, fetching)?;
+            program_files.push((file.name, path));
         }
         let folder = self
             .shared
@@ -216,6 +225,9 @@ impl Watch<'_> {
             fingerprint,
             folder: folder.clone(),
             features,
+            program_files,
+            time_limit_s: self.assignment.time_limit_s,
+            memory_bytes: self.assignment.memory_bytes,
             data_folders: self.shared.config.data_folders.clone(),
             threads: self.assignment.cpus.max(1) as usize,
             simd: self.shared.config.simd.clone(),
@@ -224,6 +236,34 @@ impl Watch<'_> {
             daemon_process: rustix::process::getpid().as_raw_nonzero().get(),
         };
         Ok((start, folder))
+    }
+
+    /// The program of the user's own that stands for the method, if the coordinator has such programs run.
+    fn program(&self, spec: &StepSpec) -> Result<Option<Program>, Event> {
+        match spec {
+            StepSpec::Run(RunSpec { program: Some(_), .. }) if !self.assignment.commands_allowed => {
+                let why = "the coordinator was started without --allow-commands: it has no programs of its users run; \
+                           start it with the flag, then `orchestrator retry --failed`";
+                Err(events::failed(FailureKind::UserError, why))
+            }
+            StepSpec::Run(run) => Ok(run.program.clone()),
+            StepSpec::Extraction(_) => Ok(None),
+        }
+    }
+
+    /// Content that is whole, fetched where it is not here.
+    fn fetch(
+        &self,
+        name: &str,
+        hash: &ContentHash,
+        bytes: u64,
+        fetching: &CancellationToken,
+    ) -> Result<PathBuf, Event> {
+        let fetch = self.shared.cache.ensure(hash, bytes);
+        match self.shared.runtime.block_on(fetching.run_until_cancelled(fetch)) {
+            None => Err(events::released(0, "stopped before its features were there")),
+            Some(fetched) => fetched.map_err(|error| events::failed(error.failure_kind(), format!("{name}: {error}"))),
+        }
     }
 
     /// Listens to the process until it has ended and its pipe is dry.
@@ -294,7 +334,11 @@ impl Watch<'_> {
                     course.kill_in(RELEASE_GRACE);
                 }
                 Some(Stop::Cancel) => {
-                    course.process.signal(Signal::TERM);
+                    if self.runs_program {
+                        let _ = course.process.say(&Command::Stop);
+                    } else {
+                        course.process.signal(Signal::TERM);
+                    }
                     course.kill_in(GRACE);
                 }
                 Some(Stop::Abandon) => course.process.signal(Signal::KILL),
@@ -302,7 +346,8 @@ impl Watch<'_> {
             }
         }
         let limit = self.assignment.time_limit_s;
-        let over = limit > 0 && course.started.elapsed() > Duration::from_secs(limit);
+        let grace = if self.runs_program { PROGRAM_GRACE } else { Duration::ZERO };
+        let over = limit > 0 && course.started.elapsed() > Duration::from_secs(limit) + grace;
         if over && !course.timed_out && course.last_word.is_none() {
             course.timed_out = true;
             course.process.signal(Signal::TERM);

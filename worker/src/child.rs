@@ -2,6 +2,7 @@
 //! was its standard output.
 
 mod compute;
+mod external;
 mod lifeline;
 mod observer;
 mod pipe;
@@ -27,7 +28,10 @@ use retrieval::{
     nn::gemm,
 };
 
-pub use self::compute::{Compute, Computed};
+pub use self::{
+    compute::{Compute, Computed, Retrieval},
+    external::{confined_main, external_entry},
+};
 use self::{observer::AttemptObserver, pipe::Pipe};
 use crate::{
     command::{Command, Start},
@@ -153,6 +157,7 @@ fn take_device<'a>(compute: &dyn Compute, start: &'a Start) -> Result<Backend<'a
             compute.choose_gpu()?;
             Ok(Backend::Cuda(&gpu.model))
         }
+        _ if matches!(&start.spec, StepSpec::Run(run) if run.program.is_some()) => Ok(Backend::Program),
         _ => Ok(Backend::Cpu),
     }
 }

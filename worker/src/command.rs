@@ -36,6 +36,11 @@ pub struct Start {
     pub folder: PathBuf,
     /// Verified files of the features the step reads, by name.
     pub features: Vec<(String, PathBuf)>,
+    /// Verified files of the program that stands for the method, by name; none where it is no program.
+    pub program_files: Vec<(String, PathBuf)>,
+    /// Time limit in seconds and memory in bytes, which a program is held to; 0 = not stated.
+    pub time_limit_s: u64,
+    pub memory_bytes: u64,
     /// Folders with one folder a data set.
     pub data_folders: Vec<PathBuf>,
     /// Threads it may use.

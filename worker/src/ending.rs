@@ -24,6 +24,12 @@ impl Tail {
         self.0.push_back(line.chars().take(TAIL_CHARACTERS).collect());
     }
 
+    /// The lines, as the end of a sentence; nothing where there are none.
+    pub(crate) fn last_words(&self) -> String {
+        let lines: Vec<&str> = self.0.iter().map(String::as_str).collect();
+        if lines.is_empty() { String::new() } else { format!("; it last printed: {}", lines.join(" | ")) }
+    }
+
     fn tells_of_memory(&self) -> bool {
         self.0.iter().any(|line| line.starts_with("memory allocation of ") && line.contains(" failed"))
     }
@@ -46,12 +52,7 @@ pub(crate) fn of_process(exit: &io::Result<ExitStatus>, killed_for_memory: bool,
         },
         Err(error) => (FailureKind::Killed, format!("was lost sight of: {error}")),
     };
-    let mut message = format!("the attempt's process {how}");
-    if !tail.0.is_empty() {
-        message.push_str("; it last printed: ");
-        message.push_str(&tail.0.iter().map(String::as_str).collect::<Vec<_>>().join(" | "));
-    }
-    events::failed(kind, message)
+    events::failed(kind, format!("the attempt's process {how}{}", tail.last_words()))
 }
 
 #[cfg(test)]

@@ -79,7 +79,9 @@ pub(crate) fn released(iteration: u64, reason: impl Into<String>) -> Event {
 pub(crate) const WORKER: &str = "worker";
 /// Stream of log lines that an attempt logs.
 pub(crate) const ATTEMPT: &str = "attempt";
-/// Stream of lines that an attempt's process prints to its standard error.
+/// Stream of lines that a program of the user's own prints to its standard output.
+pub(crate) const STDOUT: &str = "stdout";
+/// Stream of lines that an attempt's process, or a program of the user's own in it, prints to its standard error.
 pub(crate) const STDERR: &str = "stderr";
 
 /// Longest explanation of a failure in bytes; what is longer is cut.

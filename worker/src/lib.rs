@@ -9,6 +9,7 @@
 
 mod attempt;
 mod backoff;
+mod budget;
 mod cache;
 mod child;
 mod command;
@@ -27,7 +28,7 @@ mod shared;
 mod slots;
 mod step_folder;
 
-pub use child::{Compute, Computed, attempt_main, attempt_with};
+pub use child::{Compute, Computed, Retrieval, attempt_main, attempt_with, confined_main, external_entry};
 pub use command::{GivenGpu, Start};
 pub use config::{CheckpointPolicy, Config};
 pub use daemon::run;

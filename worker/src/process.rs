@@ -7,25 +7,20 @@ use std::{
     process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError, mpsc::SyncSender},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use orchestrator_proto::{frames, v1::AttemptEvent};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::{
+    budget::{Admitted, Budget},
     command::{Command, Start},
     events::LINE_BYTES,
 };
 
 /// Largest message that is taken from an attempt, in bytes.
 const MESSAGE_BYTES: usize = 4 << 20;
-/// Lines of standard error that are taken in one go, and what comes in on top of that in a second.
-const LINES_AT_ONCE: u32 = 500;
-const LINES_PER_SECOND: u32 = 20;
-/// Lines of standard error that are taken of one attempt at most.
-const LINES_ALTOGETHER: u64 = 20_000;
-
 /// What is heard of a process, in the order in which it is read.
 #[derive(Debug)]
 pub(crate) enum Heard {
@@ -146,49 +141,8 @@ fn read_lines(stderr: ChildStderr, heard: &SyncSender<Heard>) {
             return;
         }
     }
-    if budget.left_out > 0 {
-        let _ = heard.send(Heard::Line(format!("({} lines left out)", budget.left_out)));
-    }
-}
-
-/// How many lines may still pass.
-#[derive(Debug)]
-struct Budget {
-    lines: u32,
-    refilled: Instant,
-    passed: u64,
-    left_out: u64,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Admitted {
-    Yes,
-    /// Yes, and so many were left out before it.
-    After(u64),
-    No,
-}
-
-impl Budget {
-    fn new(now: Instant) -> Self {
-        Self { lines: LINES_AT_ONCE, refilled: now, passed: 0, left_out: 0 }
-    }
-
-    fn admit(&mut self, now: Instant) -> Admitted {
-        let seconds = u32::try_from(now.duration_since(self.refilled).as_secs()).unwrap_or(u32::MAX);
-        if seconds > 0 {
-            self.lines = self.lines.saturating_add(seconds.saturating_mul(LINES_PER_SECOND)).min(LINES_AT_ONCE);
-            self.refilled += Duration::from_secs(seconds.into());
-        }
-        if self.lines == 0 || self.passed == LINES_ALTOGETHER {
-            self.left_out += 1;
-            return Admitted::No;
-        }
-        self.lines -= 1;
-        self.passed += 1;
-        match std::mem::take(&mut self.left_out) {
-            0 => Admitted::Yes,
-            left_out => Admitted::After(left_out),
-        }
+    if budget.left_out() > 0 {
+        let _ = heard.send(Heard::Line(format!("({} lines left out)", budget.left_out())));
     }
 }
 
@@ -203,27 +157,4 @@ pub(crate) fn killed_for_memory() -> Option<u64> {
     [format!("/sys/fs/cgroup/{group}/memory.events"), "/proc/vmstat".to_owned()]
         .iter()
         .find_map(|path| count(&std::fs::read_to_string(path).ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flood_of_lines_is_cut_and_counted() {
-        let start = Instant::now();
-        let mut budget = Budget::new(start);
-        let passed = (0..10_000).filter(|_| budget.admit(start) == Admitted::Yes).count();
-        assert_eq!(passed, LINES_AT_ONCE as usize);
-        let later = start + Duration::from_secs(2);
-        assert_eq!(budget.admit(later), Admitted::After(10_000 - u64::from(LINES_AT_ONCE)));
-        assert_eq!(
-            (0..100).filter(|_| budget.admit(later) == Admitted::Yes).count(),
-            2 * LINES_PER_SECOND as usize - 1
-        );
-        let mut day = Budget::new(start);
-        let all = (0..86_400u64).map(|second| start + Duration::from_secs(second));
-        let passed = all.flat_map(|at| [at; 30]).filter(|at| day.admit(*at) != Admitted::No).count();
-        assert_eq!(passed as u64, LINES_ALTOGETHER);
-    }
 }

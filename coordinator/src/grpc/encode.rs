@@ -33,8 +33,8 @@ pub(crate) fn milli(share: f64) -> u32 {
     milli
 }
 
-/// An assignment.
-pub(crate) fn assignment(assignment: Assignment) -> v1::Assignment {
+/// An assignment; with it goes whether programs of users may be run.
+pub(crate) fn assignment(assignment: Assignment, commands_allowed: bool) -> v1::Assignment {
     let Assignment { key: (step, attempt), grant, told } = assignment;
     v1::Assignment {
         step_id: step.0,
@@ -47,6 +47,7 @@ pub(crate) fn assignment(assignment: Assignment) -> v1::Assignment {
         memory_bytes: grant.memory_bytes,
         time_limit_s: told.time_limit_s,
         features: told.features.into_iter().map(artifact).collect(),
+        commands_allowed,
     }
 }
 
@@ -75,6 +76,7 @@ pub(crate) fn step(row: StepRow, live: &Live) -> v1::StepSummary {
         started_at_ms: row.started_at_ms.unwrap_or(0),
         ended_at_ms: row.ended_at_ms.unwrap_or(0),
         bi_modal_average: row.bi_modal_average,
+        encoder_seed: row.encoder_seed.map_or(0, i64::cast_unsigned),
     }
 }
 

@@ -59,10 +59,11 @@ impl v1::fleet_server::Fleet for Fleet {
             draining: request.draining,
             reports: request.reports.into_iter().map(reports::decode).collect(),
         };
+        let commands_allowed = self.0.config.commands_allowed();
         let polled = self.0.handle.ask(|reply| Command::Poll(Box::new(poll), reply)).await?;
         Ok(Response::new(v1::PollResponse {
             acknowledged: polled.acknowledged,
-            assignments: polled.assignments.into_iter().map(encode::assignment).collect(),
+            assignments: polled.assignments.into_iter().map(|it| encode::assignment(it, commands_allowed)).collect(),
             stop: polled.stop.into_iter().map(convert::held_of).collect(),
             register_again: polled.register_again,
         }))

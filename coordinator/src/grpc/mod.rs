@@ -5,5 +5,6 @@ pub(crate) mod encode;
 pub(crate) mod fleet;
 pub(crate) mod logs;
 pub(crate) mod reports;
+mod sent_files;
 pub(crate) mod submission;
 pub(crate) mod submit;

@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use experiment_spec::{run::State, spec::limits::MAX_BYTES};
 use orchestrator_proto::v1;
 
+use super::sent_files::SentFiles;
 use crate::{
     coordinator::Shared,
     service::{
@@ -23,11 +24,15 @@ const MAX_LISTED: usize = 10_000;
 /// Handles one request.
 pub(crate) async fn submit(shared: &Shared, request: v1::SubmitRequest) -> Result<v1::SubmitResponse, Refusal> {
     check(&request)?;
-    let v1::SubmitRequest { yaml, file_name, dry_run, force, request_id, resume, client_version } = request;
+    let v1::SubmitRequest { yaml, file_name, dry_run, force, request_id, resume, client_version, files } = request;
+    let sent = SentFiles::read(files)?;
     let catalog = Arc::clone(&shared.config);
     // Planning a large grid takes a while: not on the threads that answer everybody.
-    let read = tokio::task::spawn_blocking(move || (planning::read(&yaml, &catalog.catalog), yaml));
-    let (planned, yaml) =
+    let read = tokio::task::spawn_blocking(move || {
+        let planned = planning::read(&yaml, &catalog.catalog, &mut &sent);
+        (planned, yaml, sent)
+    });
+    let (planned, yaml, sent) =
         read.await.map_err(|error| Refusal::Invalid(format!("the file cannot be planned: {error}")))?;
     let planned = match planned {
         Ok(planned) => planned,
@@ -38,6 +43,10 @@ pub(crate) async fn submit(shared: &Shared, request: v1::SubmitRequest) -> Resul
     };
     let mut response = describe(shared, &planned, force).await?;
     if !dry_run {
+        let content = Arc::clone(&shared.content);
+        let keeping = tokio::task::spawn_blocking(move || sent.keep(&planned, &content).map(|()| planned));
+        let planned =
+            keeping.await.map_err(|error| Refusal::Invalid(format!("the files cannot be kept: {error}")))??;
         let new = NewSubmission {
             name: planned.name.clone(),
             file_name,

@@ -3,8 +3,9 @@
 use experiment_spec::{
     catalog::Catalog,
     plan::plan,
+    program::Files,
     run::{Device, Resources, StepSpec},
-    spec::{Problem, TableSpec, parse},
+    spec::{Problem, TableSpec, parse_with},
 };
 
 use crate::store::steps::NewStep;
@@ -38,8 +39,8 @@ impl Planned {
 ///
 /// # Errors
 /// Every mistake of the file.
-pub(crate) fn read(yaml: &str, catalog: &Catalog) -> Result<Planned, Vec<Problem>> {
-    let submission = parse(yaml, catalog)?;
+pub(crate) fn read(yaml: &str, catalog: &Catalog, files: &mut dyn Files) -> Result<Planned, Vec<Problem>> {
+    let submission = parse_with(yaml, catalog, files)?;
     let plan = plan(&submission, catalog);
     let mut steps = Vec::with_capacity(plan.runs.len() + plan.extractions.len());
     let mut placed: Vec<Option<usize>> = vec![None; plan.extractions.len()];

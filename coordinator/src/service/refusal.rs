@@ -15,6 +15,8 @@ pub(crate) enum Refusal {
     Busy,
     #[error("nothing was changed: {0}")]
     Store(#[source] StoreError),
+    #[error("nothing was queued: a file of the submission could not be kept: {0}")]
+    Blobs(#[source] std::io::Error),
 }
 
 impl From<StoreError> for Refusal {
@@ -54,7 +56,10 @@ impl From<Refusal> for tonic::Status {
             Refusal::Busy | Refusal::Store(StoreError::Full) => Self::resource_exhausted(sentence),
             Refusal::Stopping | Refusal::Store(StoreError::ReadOnly | StoreError::Busy) => Self::unavailable(sentence),
             Refusal::Store(StoreError::Damaged(_)) => Self::data_loss(sentence),
-            Refusal::Store(_) => Self::internal(sentence),
+            Refusal::Blobs(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                Self::resource_exhausted(sentence)
+            }
+            Refusal::Store(_) | Refusal::Blobs(_) => Self::internal(sentence),
         }
     }
 }

@@ -65,6 +65,7 @@ fn submission(seeds: std::ops::Range<u64>) -> Submit {
     let run = |seed| RunSpec {
         method: "linear".to_owned(),
         method_revision: 1,
+        program: None,
         parameters: BTreeMap::default(),
         features: features.clone(),
         seed,

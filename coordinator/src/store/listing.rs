@@ -27,6 +27,7 @@ pub(crate) struct StepRow {
     pub(crate) started_at_ms: Option<i64>,
     pub(crate) ended_at_ms: Option<i64>,
     pub(crate) bi_modal_average: Option<f64>,
+    pub(crate) encoder_seed: Option<i64>,
 }
 
 /// What a list is narrowed down to.
@@ -49,7 +50,8 @@ macro_rules! select_steps {
                     s.needs, w.name AS worker, s.failure_kind, s.failure, s.created_at_ms, a.started_at_ms,
                     a.ended_at_ms,
                     (SELECT AVG(map) FROM scores WHERE scores.step_id = s.id AND normalisation = 'none'
-                     AND task IN ('image->text', 'text->image') HAVING COUNT(*) = 2) AS bi_modal_average
+                     AND task IN ('image->text', 'text->image') HAVING COUNT(*) = 2) AS bi_modal_average,
+                    (SELECT e.seed FROM steps AS e WHERE e.id = s.needs) AS encoder_seed
              FROM steps AS s
              LEFT JOIN attempts AS a ON a.step_id = s.id AND a.number = s.attempt
              LEFT JOIN workers AS w ON w.id = a.worker_id ",

@@ -7,5 +7,6 @@ mod faults;
 mod folder;
 mod lifecycle;
 mod limits;
+mod programs;
 mod support;
 mod users;

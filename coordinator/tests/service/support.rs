@@ -45,6 +45,7 @@ pub(crate) fn catalog() -> Catalog {
             presets: vec![Preset { name: "paper".to_owned(), values: BTreeMap::new() }],
             departures: Vec::new(),
         }],
+        external: None,
         data_sets: vec![DataSetEntry {
             key: "points".to_owned(),
             version: "1".to_owned(),

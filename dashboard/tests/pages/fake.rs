@@ -134,6 +134,7 @@ pub(crate) fn record(label: &str, state: &str, map: Option<f64>) -> v1::Record {
     let spec = RunSpec {
         method: "cm-gans".to_owned(),
         method_revision: 1,
+        program: None,
         parameters: Parameters::new(),
         features,
         seed: 1,

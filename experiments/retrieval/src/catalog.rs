@@ -21,6 +21,7 @@ pub fn catalog(folders: &DataFolders) -> Catalog {
     }
     Catalog {
         methods: registry().iter().map(|method| method.entry()).collect(),
+        external: None,
         data_sets: found,
         absent,
         encoders: encoders().into_iter().map(Encoder::entry).collect(),

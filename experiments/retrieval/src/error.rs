@@ -16,6 +16,9 @@ pub enum Error {
     /// What was asked for cannot be done.
     #[error("{0}")]
     User(String),
+    /// A program of the user's own failed, in this way.
+    #[error("{message}")]
+    Program { kind: FailureKind, message: String },
     /// The attempt was told to stop; its last checkpoint stands.
     #[error("stopped at iteration {0}")]
     Stopped(u64),
@@ -46,6 +49,7 @@ impl Error {
         match self {
             Self::Data(_) => FailureKind::Data,
             Self::Nan { .. } => FailureKind::Nan,
+            Self::Program { kind, .. } => *kind,
             Self::Stopped(_) | Self::File { .. } | Self::Gpu(_) => FailureKind::Killed,
             Self::Tensor(error) if is_out_of_memory(error) => FailureKind::CudaOom,
             // A fault of the device or its driver, not of what was asked for.

@@ -8,6 +8,8 @@ use crate::nn::gemm::simd_level;
 pub enum Backend<'a> {
     /// The processor, at the SIMD level in force.
     Cpu,
+    /// A program of the user's own, which nobody here answers for; the processor scores what it leaves.
+    Program,
     /// A CUDA device of this model (`NVIDIA H200`).
     Cuda(&'a str),
 }
@@ -19,6 +21,7 @@ pub fn kind(backend: Backend<'_>) -> String {
     let version = env!("CARGO_PKG_VERSION");
     match backend {
         Backend::Cpu => format!("cpu/{}/{version}", simd_level().name()),
+        Backend::Program => format!("program/{}/{version}", simd_level().name()),
         // A slash separates the parts, so none may stand within one.
         Backend::Cuda(model) => format!("cuda/{}/{version}", model.trim().replace('/', "-")),
     }

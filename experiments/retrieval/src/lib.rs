@@ -17,6 +17,7 @@ pub mod methods;
 pub mod metrics;
 pub mod nn;
 pub mod normalise;
+pub mod npy;
 pub mod outcome;
 pub mod parameters;
 pub mod protocol;

@@ -92,6 +92,16 @@ pub trait Observer {
 
     /// A line for the run's log.
     fn log(&mut self, line: &str);
+
+    /// A line that a program of the user's own has printed, on its standard error or its standard output.
+    fn printed(&mut self, _on_error: bool, line: &str) {
+        self.log(line);
+    }
+
+    /// Whether the attempt was told to stop, for a fit that is not done in iterations.
+    fn wants_stop(&self) -> bool {
+        false
+    }
 }
 
 /// An observer that records nothing, for tests and benchmarks.

@@ -63,7 +63,7 @@ pub fn run(
     let fitted = method.fit(training, context)?;
     let FitRecord { tuning, mut notes, mut facts } = fitted.record();
     if unlabelled.is_some() {
-        notes.push("transductive: features of the test pairs, without their labels, were learnt from".into());
+        notes.push("transductive: the fit was given features of the test pairs, without their labels".into());
     }
     facts.insert("fit-seconds".into(), clock.lap());
     facts.extend(peak_memory_bytes().map(|bytes| ("fit-peak-memory-bytes".into(), bytes)));

@@ -78,6 +78,22 @@ fn run(
 ) -> Result<Computed> {
     let method = registry::find(&spec.method)
         .ok_or_else(|| Error::User(format!("there is no method `{}` in this program", spec.method)))?;
+    run_method(method, spec, features, folder, kind, observer, resume)
+}
+
+/// Trains and scores a run by this method, which need not be one of the registry.
+///
+/// # Errors
+/// As [`compute`].
+pub fn run_method(
+    method: &dyn Method,
+    spec: &RunSpec,
+    features: Option<&Path>,
+    folder: &Path,
+    kind: String,
+    observer: &mut dyn Observer,
+    resume: Option<Checkpoint>,
+) -> Result<Computed> {
     let path = features.ok_or_else(|| Error::Data("the run was started without its features".to_owned()))?;
     let features = FeatureFile::open(path)?;
     let splits = protocol::Splits { training: features.training_data(), test: features.pairs(Split::Test) };

@@ -16,7 +16,7 @@ use retrieval::{
     method::{Method, Observer, Outcome, TrainingData},
     nn::gemm,
     protocol::{REVISION, Splits, run},
-    registry::registry,
+    registry::{find, registry},
 };
 
 const CLASSES: u32 = 5;
@@ -101,12 +101,13 @@ fn parameters(method: &dyn Method) -> Parameters {
     parameters
 }
 
-fn outcome(method: &dyn Method, splits: &Splits<'_>, resume: Option<Checkpoint>) -> (Outcome, Option<Checkpoint>) {
+fn specification(method: &dyn Method, parameters: Parameters) -> RunSpec {
     let entry = method.entry();
-    let spec = RunSpec {
-        method: entry.key.clone(),
+    RunSpec {
+        method: entry.key,
         method_revision: entry.revision,
-        parameters: parameters(method),
+        program: None,
+        parameters,
         features: ExtractionSpec {
             data_set: "synthetic".into(),
             data_set_version: "1".into(),
@@ -118,10 +119,14 @@ fn outcome(method: &dyn Method, splits: &Splits<'_>, resume: Option<Checkpoint>)
         },
         seed: 7,
         protocol: REVISION,
-    };
+    }
+}
+
+fn outcome(method: &dyn Method, splits: &Splits<'_>, resume: Option<Checkpoint>) -> (Outcome, Option<Checkpoint>) {
+    let spec = specification(method, parameters(method));
     let mut observer = First::default();
     let done = run(method, &spec, splits, "test".into(), &mut observer, resume);
-    (done.unwrap_or_else(|error| panic!("{}: {error}", entry.key)), observer.0)
+    (done.unwrap_or_else(|error| panic!("{}: {error}", spec.method)), observer.0)
 }
 
 /// What of an outcome must repeat to the bit: everything but seconds and memory.
@@ -167,4 +172,25 @@ fn every_method_keeps_the_contract() {
         assert!(blind.scores.tuning == first.scores.tuning, "{key}");
         assert_ne!(blind.scores.scores, first.scores.scores, "{key}: test labels do count in the scores");
     }
+}
+
+/// Wikipedia's topics have nine components, and the fewest that CCA tries are ten.
+#[test]
+fn where_every_candidate_asks_for_more_components_than_there_are_all_are_kept() {
+    let set = |n, split| Synthetic::new(CLASSES, n, (6, 4), (0.5, 0.5), split);
+    let (train, test) = (set(24, "train"), set(10, "test"));
+    let pairs = train.pairs();
+    let splits = Splits { training: TrainingData::new(pairs, pairs.none(), CLASSES as usize), test: test.pairs() };
+    let method = find("cca").unwrap();
+    let defaults = method.entry().parameters.into_iter().map(|it| (it.key, it.default)).collect();
+    let done = run(method, &specification(method, defaults), &splits, "test".into(), &mut First::default(), None);
+    let done = done.unwrap();
+    assert_eq!(done.image.dims, 4);
+    let tuning = done.scores.tuning.unwrap();
+    let scored = tuning.candidates.iter().filter(|it| it.validation_map.is_ok());
+    assert!(
+        scored.clone().count() == 5 && scored.clone().all(|it| it.parameters["dims"] == ParameterValue::Integer(10))
+    );
+    let kept = "4 components are kept, not 10: the features have no more";
+    assert!(done.scores.notes.iter().any(|note| note == kept), "{:?}", done.scores.notes);
 }

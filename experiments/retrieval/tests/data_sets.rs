@@ -14,9 +14,9 @@ use retrieval::{
         data_sets,
         folders::DataFolders,
         mat_file::Arrays,
-        npy_file,
     },
     features::Split,
+    npy,
 };
 
 fn find(key: &str) -> &'static dyn DataSet {
@@ -234,7 +234,7 @@ proptest! {
         let at = place % bytes.len();
         bytes[at] = byte;
         let told = if is_npy {
-            npy_file::read(&bytes, "f").map(|_| ())
+            npy::read(&bytes, "f").map(|_| ())
         } else {
             Arrays::read(&bytes, "f").and_then(|arrays| arrays.matrix("A")).map(|_| ())
         };

@@ -168,7 +168,15 @@ fn specification() -> RunSpec {
         seed: 1,
     };
     let parameters: Parameters = BTreeMap::from([("scale".into(), ParameterValue::Float(2.0))]);
-    RunSpec { method: "toy".into(), method_revision: 3, parameters, features, seed: 9, protocol: REVISION }
+    RunSpec {
+        method: "toy".into(),
+        method_revision: 3,
+        program: None,
+        parameters,
+        features,
+        seed: 9,
+        protocol: REVISION,
+    }
 }
 
 fn outcome(fault: Fault, spec: &RunSpec, splits: &Splits<'_>) -> Result<Outcome> {

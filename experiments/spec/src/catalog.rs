@@ -186,6 +186,9 @@ pub struct EncoderNetworks {
 pub struct Catalog {
     /// Methods, in the order of the paper's tables.
     pub methods: Vec<MethodEntry>,
+    /// What programs of users' own are listed as; absent where no user may have one run.
+    #[serde(default)]
+    pub external: Option<MethodEntry>,
     /// Data sets found.
     pub data_sets: Vec<DataSetEntry>,
     /// Data sets that are known, but cannot be used here.
@@ -198,10 +201,10 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// The method of that key.
+    /// The method of that key, programs of users' own among them.
     #[must_use]
     pub fn method(&self, key: &str) -> Option<&MethodEntry> {
-        self.methods.iter().find(|entry| entry.key == key)
+        self.methods.iter().chain(&self.external).find(|entry| entry.key == key)
     }
 
     /// The data set of that key.

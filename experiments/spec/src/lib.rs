@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod code;
 pub mod ids;
 pub mod plan;
+pub mod program;
 pub mod published;
 pub mod run;
 pub mod scores;

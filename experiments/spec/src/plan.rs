@@ -79,6 +79,7 @@ pub fn plan(submission: &Submission, catalog: &Catalog) -> Plan {
                 let step = StepSpec::Run(RunSpec {
                     method: row.method.clone(),
                     method_revision: method.revision,
+                    program: row.program.clone(),
                     parameters: parameters.expect("a row has parameters for every data set of its file").clone(),
                     features: plan.extractions[*index].spec.clone(),
                     seed: *seed,

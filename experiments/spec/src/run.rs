@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{catalog::Parameters, ids::ContentHash};
+use crate::{catalog::Parameters, ids::ContentHash, program::Program};
 
 /// State of a step. Wrong combinations cannot be written down: what only some states have (worker,
 /// failure) lives with the attempt.
@@ -206,6 +206,10 @@ pub struct RunSpec {
     pub method: String,
     /// Revision of the method.
     pub method_revision: u32,
+    /// The program that stands for the method, where it is one of the user's own. Left out where it is not, so
+    /// that runs stored before there were such programs keep their fingerprints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Program>,
     /// Every parameter, defaults included.
     pub parameters: Parameters,
     /// The features it reads.

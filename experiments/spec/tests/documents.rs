@@ -33,6 +33,7 @@ fn every_key_is_documented() {
         ("The file", keys::SUBMISSION),
         ("`datasets`", keys::DATA_SET),
         ("`methods`", keys::METHOD),
+        ("Programs of your own", keys::PROGRAM),
         ("`overrides`", keys::OVERRIDE),
         ("`resources`", keys::RESOURCES),
         ("`tables`", keys::TABLE),

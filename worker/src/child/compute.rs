@@ -1,5 +1,6 @@
 //! The seam between the process of an attempt and what it computes.
 
+use experiment_spec::run::{RunSpec, StepSpec};
 use retrieval::{
     checkpoint::Checkpoint,
     datasets::folders::DataFolders,
@@ -9,6 +10,7 @@ use retrieval::{
     step,
 };
 
+use super::external::External;
 use crate::command::Start;
 
 /// What a step leaves.
@@ -46,7 +48,7 @@ pub trait Compute {
 
 /// The real thing: everything that the numeric crate can compute.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Retrieval;
+pub struct Retrieval;
 
 impl Compute for Retrieval {
     fn runs_on_gpu(&self, start: &Start) -> bool {
@@ -69,8 +71,16 @@ impl Compute for Retrieval {
             [(_, path)] => Some(path.as_path()),
             several => return Err(Error::Data(format!("one file of features expected, {} were given", several.len()))),
         };
-        let data = DataFolders(start.data_folders.clone());
-        let computed = step::compute(&start.spec, &data, features, &start.folder, kind, observer, resume)?;
+        let computed = match &start.spec {
+            StepSpec::Run(run @ RunSpec { program: Some(program), .. }) => {
+                let method = External { start, program };
+                step::run_method(&method, run, features, &start.folder, kind, observer, resume)?
+            }
+            spec => {
+                let data = DataFolders(start.data_folders.clone());
+                step::compute(spec, &data, features, &start.folder, kind, observer, resume)?
+            }
+        };
         let scores_json = serde_json::to_string(&computed.scores)
             .map_err(|error| Error::Data(format!("the scores cannot be written down: {error}")))?;
         Ok(Computed { scores_json, artifacts: computed.artifacts })
@@ -79,7 +89,7 @@ impl Compute for Retrieval {
 
 #[cfg(test)]
 mod tests {
-    use experiment_spec::run::{ExtractionSpec, FailureKind, RunSpec, StepSpec};
+    use experiment_spec::run::{ExtractionSpec, FailureKind};
 
     use super::*;
 
@@ -90,6 +100,9 @@ mod tests {
             folder: std::path::PathBuf::new(),
             data_folders: Vec::new(),
             features: Vec::new(),
+            program_files: Vec::new(),
+            time_limit_s: 0,
+            memory_bytes: 0,
             threads: 1,
             simd: None,
             gpu: None,
@@ -113,6 +126,7 @@ mod tests {
             start(StepSpec::Run(RunSpec {
                 method: method.into(),
                 method_revision: 1,
+                program: None,
                 parameters: std::collections::BTreeMap::new(),
                 features: features.clone(),
                 seed: 1,

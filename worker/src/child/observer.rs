@@ -245,4 +245,12 @@ impl Observer for AttemptObserver<'_> {
     fn log(&mut self, line: &str) {
         self.say_log(line);
     }
+
+    fn printed(&mut self, on_error: bool, line: &str) {
+        self.say(events::log(if on_error { events::STDERR } else { events::STDOUT }, line));
+    }
+
+    fn wants_stop(&self) -> bool {
+        self.stop_wanted()
+    }
 }

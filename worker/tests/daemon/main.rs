@@ -7,6 +7,7 @@ mod child;
 mod coordinator;
 mod disk;
 mod endings;
+mod external;
 mod faults;
 mod gpus;
 mod steps;
@@ -14,6 +15,7 @@ mod worker;
 
 use std::{
     panic::catch_unwind,
+    path::Path,
     process::ExitCode,
     sync::{Mutex, PoisonError},
     time::Instant,
@@ -32,11 +34,16 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().filter(|_| was_started_by_itself()).map(String::as_str) {
         Some("attempt") => return orchestrator_worker::attempt_with(&steps::Steps, &steps::code()),
+        Some("confined") => {
+            let command: Vec<_> = std::env::args_os().skip(3).collect();
+            return orchestrator_worker::confined_main(Path::new(&arguments[1]), &command);
+        }
         Some("daemon") => return worker::daemon_process(&arguments[1..]),
         Some("parent") => return child::parent_process(),
         _ => {}
     }
-    let tests: Vec<Test> = [endings::TESTS, faults::TESTS, disk::TESTS, gpus::TESTS, child::TESTS].concat();
+    let tests: Vec<Test> =
+        [endings::TESTS, faults::TESTS, disk::TESTS, gpus::TESTS, child::TESTS, external::TESTS].concat();
     if arguments.iter().any(|argument| argument == "--list") {
         for (name, _) in &tests {
             println!("{name}: test");

@@ -7,7 +7,7 @@ use experiment_spec::{
     code::{CodeVersion, Revision},
     run::{ExtractionSpec, RunSpec, StepSpec},
 };
-use orchestrator_worker::{Compute, Computed, Start};
+use orchestrator_worker::{Compute, Computed, Retrieval, Start};
 use retrieval::{
     checkpoint::{Checkpoint, NamedTensor, Values, write_tensors},
     datasets::folders::DataFolders,
@@ -39,6 +39,7 @@ pub(crate) fn step(method: &str, iterations: u64) -> StepSpec {
     StepSpec::Run(RunSpec {
         method: method.into(),
         method_revision: 1,
+        program: None,
         parameters: BTreeMap::new(),
         features,
         seed: iterations,
@@ -102,6 +103,7 @@ impl Compute for Steps {
                 let scores_json = serde_json::to_string(&computed.scores).unwrap();
                 return Ok(Computed { scores_json, artifacts: computed.artifacts });
             }
+            "external" => return Retrieval.compute(start, kind, resume, observer),
             "hang" => loop {
                 thread::sleep(Duration::from_mins(1));
             },

@@ -5,7 +5,6 @@ pub mod emoji;
 pub mod folders;
 pub mod given_set;
 pub mod mat_file;
-pub mod npy_file;
 pub mod pascal_sentence;
 pub mod synthetic;
 pub mod uci_mfeat;

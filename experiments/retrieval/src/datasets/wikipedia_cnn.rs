@@ -3,10 +3,10 @@
 //! have seen the test pictures.
 
 use super::{
-    given_set::{GivenSet, Released},
-    npy_file,
+    given_set::{GivenSet, Matrix, Released},
     wikipedia::{CLASSES, PAIRS, PAPER},
 };
+use crate::npy::{self, Array};
 
 /// The data set.
 pub static SET: GivenSet = GivenSet {
@@ -23,7 +23,12 @@ pub static SET: GivenSet = GivenSet {
     pairs: PAIRS,
     paper: PAPER,
     read: |files| {
-        let array = |at: usize| npy_file::read(&files[at].1, &files[at].0).map(|matrix| vec![matrix]);
+        let array = |at: usize| {
+            let (name, bytes) = &files[at];
+            let read = npy::read(bytes, name).map_err(|why| format!("{why}; get the file again"));
+            let matrix = |Array { rows, columns, values, .. }| Matrix { rows, columns, values, place: name.clone() };
+            read.map(|array| vec![matrix(array)])
+        };
         Ok(Released { image: array(0)?, text: array(1)?, labels: array(2)? })
     },
 };

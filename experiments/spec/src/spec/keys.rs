@@ -21,6 +21,8 @@ pub const SUBMISSION: &[&str] = &[
 pub const DATA_SET: &[&str] = &["dataset", "split", "if-present"];
 /// Keys of an entry of `methods` besides parameters.
 pub const METHOD: &[&str] = &["method", "label", "preset"];
+/// Keys of an entry of `methods` that names a program of the user's own.
+pub const PROGRAM: &[&str] = &["command", "files", "label"];
 /// Keys of an entry of `overrides` that choose what it holds for.
 pub const OVERRIDE: &[&str] = &["dataset", "method", "label"];
 /// Keys of `resources`.

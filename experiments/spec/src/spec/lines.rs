@@ -1,13 +1,16 @@
 //! The entries of `methods`: what each says, with `defaults` laid under it.
 
 use super::{
-    keys,
+    external, keys,
     limits::{MAX_LABEL, MAX_METHODS},
     parameters::{value, values},
     problem::{Place, Problems},
     read::{Cursor, Fields, unknown},
 };
-use crate::catalog::{Catalog, MethodEntry, ParameterValue};
+use crate::{
+    catalog::{Catalog, MethodEntry, ParameterValue},
+    program::{Files, Program},
+};
 
 /// One entry of `methods`.
 #[derive(Debug)]
@@ -15,6 +18,8 @@ pub(super) struct Line<'c> {
     pub(super) place: Place,
     pub(super) path: String,
     pub(super) entry: &'c MethodEntry,
+    /// The program of the user's own that stands for the method.
+    pub(super) program: Option<Program>,
     /// Label without what a grid appends.
     pub(super) label: String,
     /// What was chosen, by the entry or by `defaults`: the preset first, then in the method's own order.
@@ -43,13 +48,14 @@ pub(super) fn read<'c>(
     methods: &Cursor<'_>,
     defaults: Option<&Fields<'_>>,
     catalog: &'c Catalog,
+    files: &mut dyn Files,
     problems: &mut Problems,
 ) -> Lines<'c> {
     let items = methods.list(problems, "a list of methods", MAX_METHODS);
     let known = items.is_some();
     let mut lines = Lines { read: Vec::new(), methods_known: known, labels_known: known };
     for item in items.iter().flatten() {
-        let line = line(item, defaults, catalog, problems);
+        let line = line(item, defaults, catalog, files, problems);
         lines.methods_known &= line.is_some();
         lines.labels_known &= line.as_ref().is_some_and(|(_, labels_known)| *labels_known);
         lines.read.extend(line.map(|(line, _)| line));
@@ -65,14 +71,17 @@ fn line<'c>(
     cursor: &Cursor<'_>,
     defaults: Option<&Fields<'_>>,
     catalog: &'c Catalog,
+    files: &mut dyn Files,
     problems: &mut Problems,
 ) -> Option<(Line<'c>, bool)> {
     let nothing = Fields { place: cursor.node.place, path: cursor.path.clone(), entries: Vec::new() };
     let (own, method) = if cursor.is_map() {
         let own = cursor.fields(problems, "a method")?;
         if let Some(command) = own.get("command") {
-            command.report(problems, "external commands are not supported yet: name a `method` of the registry");
-            return None;
+            let external = external::read(&own, command, catalog, files, problems)?;
+            let (place, path) = (cursor.node.place, cursor.path.clone());
+            let external::External { entry, program, label } = external;
+            return Some((Line { place, path, entry, program: Some(program), label, axes: Vec::new() }, true));
         }
         let method = own.require(problems, "method").cloned();
         (own, method)
@@ -87,7 +96,8 @@ fn line<'c>(
     let (axes, grids_known) = axes(entry, &own, defaults, problems);
     let labels_known = grids_known && label != Some(None);
     let label = label.flatten().unwrap_or(&entry.label).to_owned();
-    Some((Line { place: cursor.node.place, path: cursor.path.clone(), entry, label, axes }, labels_known))
+    let (place, path) = (cursor.node.place, cursor.path.clone());
+    Some((Line { place, path, entry, program: None, label, axes }, labels_known))
 }
 
 /// What the entry (`own`) and `defaults` choose; the second value says whether every grid could be read.

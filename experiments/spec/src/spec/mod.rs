@@ -3,6 +3,7 @@
 //! depends on the machine.
 
 mod data_set_list;
+mod external;
 pub mod keys;
 pub mod limits;
 mod lines;
@@ -18,7 +19,7 @@ mod submission;
 mod table_list;
 mod tables;
 
-pub use parse::parse;
+pub use parse::{parse, parse_with};
 pub use problem::Problem;
 pub use submission::{DataSetChoice, MethodRow, Submission};
 pub use tables::{Spread, TableKind, TableSpec};

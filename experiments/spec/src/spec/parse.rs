@@ -10,16 +10,28 @@ use super::{
     submission::{DataSetChoice, Submission},
     table_list,
 };
-use crate::{catalog::Catalog, run::Resources};
+use crate::{
+    catalog::Catalog,
+    program::{Files, NoFiles},
+    run::Resources,
+};
 
 /// Reads the text of a submission and checks it against what there is.
 ///
 /// # Errors
 /// Every mistake of the text, in its order (at most [`super::limits::MAX_PROBLEMS`], the rest counted): never an empty list.
 pub fn parse(yaml: &str, catalog: &Catalog) -> Result<Submission, Vec<Problem>> {
+    parse_with(yaml, catalog, &mut NoFiles)
+}
+
+/// As [`parse`], with the files that stand beside the submission: its programs take along those they name.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_with(yaml: &str, catalog: &Catalog, files: &mut dyn Files) -> Result<Submission, Vec<Problem>> {
     let mut problems = Problems::default();
     let submission =
-        node::read(yaml, &mut problems).and_then(|root| read(&Cursor::root(&root), catalog, &mut problems));
+        node::read(yaml, &mut problems).and_then(|root| read(&Cursor::root(&root), catalog, files, &mut problems));
     match submission {
         Some(submission) if problems.is_empty() => Ok(submission),
         _ => Err(problems.into_sorted()),
@@ -27,7 +39,7 @@ pub fn parse(yaml: &str, catalog: &Catalog) -> Result<Submission, Vec<Problem>> 
 }
 
 /// Reads the mapping at the root. Every part is read before anything is given up.
-fn read(root: &Cursor<'_>, catalog: &Catalog, problems: &mut Problems) -> Option<Submission> {
+fn read(root: &Cursor<'_>, catalog: &Catalog, files: &mut dyn Files, problems: &mut Problems) -> Option<Submission> {
     let fields = root.fields(problems, "a submission: a mapping with `name`, `datasets`, `seeds` and `methods`")?;
     fields.refuse_unknown(problems, keys::SUBMISSION);
     let name = fields.require(problems, "name").and_then(|cursor| name(cursor, problems));
@@ -46,7 +58,7 @@ fn read(root: &Cursor<'_>, catalog: &Catalog, problems: &mut Problems) -> Option
 
     let defaults = fields.get("defaults").and_then(|cursor| cursor.fields(problems, "a mapping of parameters"));
     let methods = fields.require(problems, "methods")?;
-    let lines = lines::read(methods, defaults.as_ref(), catalog, problems);
+    let lines = lines::read(methods, defaults.as_ref(), catalog, files, problems);
     let seed_count = seeds.as_ref().map_or(1, Vec::len) * encoder_seeds.as_ref().map_or(1, Vec::len);
     let rows = rows::expand(&lines, fields.get("overrides"), &data_sets, seed_count, methods, problems);
     let tables = match fields.get("tables") {

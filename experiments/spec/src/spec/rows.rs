@@ -12,7 +12,10 @@ use super::{
     read::Cursor,
     submission::MethodRow,
 };
-use crate::catalog::{MethodEntry, ParameterValue, Parameters};
+use crate::{
+    catalog::{MethodEntry, ParameterValue, Parameters},
+    program::Program,
+};
 
 /// A row on its way: not yet known to be free of mistakes.
 #[derive(Debug)]
@@ -20,6 +23,7 @@ pub(super) struct Draft<'c> {
     pub(super) place: Place,
     pub(super) path: String,
     pub(super) entry: &'c MethodEntry,
+    pub(super) program: Option<Program>,
     /// Label of the entry of `methods`.
     pub(super) base: String,
     /// Label of the row: the same, with its place in the grid.
@@ -110,6 +114,7 @@ fn grid<'c>(line: &Line<'c>, data_sets: &[String]) -> Vec<Draft<'c>> {
             place: line.place,
             path: line.path.clone(),
             entry: line.entry,
+            program: line.program.clone(),
             base: line.label.clone(),
             label,
             grid: varied.iter().map(|axis| axis.key.clone()).collect(),
@@ -151,11 +156,11 @@ pub(super) fn refuse_same_runs(drafts: &[Draft<'_>], data_sets: &[String], probl
     // By the two rows: the data sets on which they agree.
     let mut same: BTreeMap<(usize, usize), Vec<&str>> = BTreeMap::new();
     for data_set in data_sets {
-        let mut first: HashMap<(&str, String), usize> = HashMap::new();
+        let mut first: HashMap<(&str, Option<&Program>, String), usize> = HashMap::new();
         for (index, draft) in drafts.iter().enumerate() {
             let Some(parameters) = draft.parameters.get(data_set) else { continue };
             let text = serde_json::to_string(parameters).expect("parameters are plain data that JSON can say");
-            match first.entry((&draft.entry.key, text)) {
+            match first.entry((&draft.entry.key, draft.program.as_ref(), text)) {
                 Entry::Occupied(earlier) => same.entry((index, *earlier.get())).or_default().push(data_set),
                 Entry::Vacant(new) => drop(new.insert(index)),
             }
@@ -175,6 +180,11 @@ pub(super) fn refuse_same_runs(drafts: &[Draft<'_>], data_sets: &[String], probl
 
 impl From<Draft<'_>> for MethodRow {
     fn from(draft: Draft<'_>) -> Self {
-        Self { label: draft.label, method: draft.entry.key.clone(), parameters: draft.parameters }
+        Self {
+            label: draft.label,
+            method: draft.entry.key.clone(),
+            program: draft.program,
+            parameters: draft.parameters,
+        }
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::tables::TableSpec;
 use crate::{
     catalog::Parameters,
+    program::Program,
     run::{Resources, SplitName},
 };
 
@@ -86,6 +87,9 @@ pub struct MethodRow {
     pub label: String,
     /// Key of the method.
     pub method: String,
+    /// The program of the user's own that stands for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Program>,
     /// Every parameter of the method, by the data set as it is shown (overrides may differ between them).
     pub parameters: BTreeMap<String, Parameters>,
 }

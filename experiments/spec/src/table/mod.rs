@@ -6,6 +6,7 @@
 
 mod assemble;
 mod csv;
+mod figures;
 mod footer;
 mod json;
 mod latex;
@@ -21,6 +22,7 @@ mod text;
 pub use self::{
     assemble::assemble,
     csv::{cells_csv, scores_csv},
+    figures::{ReferenceFigure, reference_figures},
     json::{Document, json},
     latex::{escape as escape_latex, latex},
     markdown::{escape as escape_markdown, markdown},

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use super::{
     Measure, RunRecord, Summary, Table,
+    figures::{ReferenceFigure, differences},
     markdown::{escape, markdown},
     orders::{Claim, Orders, Verdict, orders},
     plain::duration,
@@ -13,10 +14,15 @@ use crate::scores::Average;
 /// Fact of a run that holds the most memory of its fit.
 const PEAK_MEMORY: &str = "fit-peak-memory-bytes";
 
-/// Makes the document from the records of a submission and the tables made of them. The same records give the same
-/// bytes.
+/// Makes the document from the records of a submission and the tables made of them, held to figures from elsewhere
+/// where there are some (with the name of their file). The same records give the same bytes.
 #[must_use]
-pub fn results(submission: &str, records: &[RunRecord], tables: &[Table]) -> String {
+pub fn results(
+    submission: &str,
+    records: &[RunRecord],
+    tables: &[Table],
+    figures: Option<(&str, &[ReferenceFigure])>,
+) -> String {
     let mut text = format!(
         "# Results of `{}`\n\nMade by `orchestrator export {} --format results`; not written by hand.\n",
         escape(submission),
@@ -24,6 +30,9 @@ pub fn results(submission: &str, records: &[RunRecord], tables: &[Table]) -> Str
     );
     for table in tables {
         let _ = write!(text, "\n{}", markdown(table).replacen("### ", "## ", 1));
+    }
+    if let Some((source, figures)) = figures {
+        text += &differences(records, figures, source);
     }
     text += &paper(records);
     text += &cost(records);

@@ -11,6 +11,7 @@ use experiment_spec::run::SplitName;
 /// What the tests may name.
 pub(crate) fn catalog() -> Catalog {
     Catalog {
+        external: Some(method("external", "External program", Vec::new())),
         methods: vec![cm_gans(), method("cca", "CCA", vec![int("dims", 1, 512, 10), float("penalty", 0.0, 1e6, 1.0)])],
         data_sets: vec![
             data_set("emoji", &["small-cnn", "random"]),

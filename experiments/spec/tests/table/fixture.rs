@@ -69,12 +69,25 @@ pub(crate) fn scored(data_set: &str, label: &str, seed: u64, maps: [f64; 6]) -> 
         spec: Some(RunSpec {
             method: "cm-gans".to_owned(),
             method_revision: 1,
+            program: None,
             parameters,
             features,
             seed,
             protocol: 1,
         }),
     }
+}
+
+/// Rows of a data set whose every score is the same, over seeds.
+pub(crate) fn rows(data_set: &str, rows: &[(&str, &[f64])]) -> Vec<RunRecord> {
+    let of = |(label, values): &(&str, &[f64])| {
+        let seeds = (1..).zip(values.iter());
+        let label = (*label).to_owned();
+        seeds
+            .map(|(seed, &value)| scored(data_set, &label, seed, [value, value, value, value, value, value]))
+            .collect::<Vec<_>>()
+    };
+    rows.iter().flat_map(of).collect()
 }
 
 /// A run in this state, without scores.

@@ -1,6 +1,7 @@
 //! Tables from records to text, through the public functions alone.
 
 mod cells;
+mod figures;
 mod fixture;
 mod orders;
 mod printed;

@@ -4,24 +4,12 @@ use experiment_spec::{
     published::PaperSet,
     scores::Average,
     spec::TableKind,
-    table::{Measure, RunRecord, Verdict, assemble, orders, results},
+    table::{Measure, Verdict, assemble, orders, results},
 };
 
-use crate::fixture::{catalog, scored, table_spec};
+use crate::fixture::{catalog, rows, table_spec};
 
 const BI_MODAL: Measure = Measure::Average(Average::BiModal);
-
-/// Rows of `emoji` whose bi-modal averages are these, over seeds.
-fn rows(data_set: &str, rows: &[(&str, &[f64])]) -> Vec<RunRecord> {
-    let of = |(label, values): &(&str, &[f64])| {
-        let seeds = (1..).zip(values.iter());
-        let label = (*label).to_owned();
-        seeds
-            .map(|(seed, &value)| scored(data_set, &label, seed, [value, value, value, value, value, value]))
-            .collect::<Vec<_>>()
-    };
-    rows.iter().flat_map(of).collect()
-}
 
 #[test]
 fn an_order_holds_is_reversed_or_cannot_be_told() {
@@ -86,7 +74,7 @@ fn the_document_has_tables_orders_and_cost() {
     }
     let spec = table_spec(TableKind::Ablation, "Adversarial training", &[]);
     let tables = vec![assemble(&records, &spec, &[], &catalog())];
-    let text = results("toy_1", &records, &tables);
+    let text = results("toy_1", &records, &tables, None);
     for wanted in [
         "# Results of `toy\\_1`",
         "## Adversarial training\n",
@@ -97,7 +85,7 @@ fn the_document_has_tables_orders_and_cost() {
     ] {
         assert!(text.contains(wanted), "{wanted}\n{text}");
     }
-    let none = results("toy", &rows("emoji", &[("of our own", &[0.5])]), &[]);
+    let none = results("toy", &rows("emoji", &[("of our own", &[0.5])]), &[], None);
     assert!(none.contains("No two scored rows are rows of the paper."), "{none}");
-    assert!(!results("toy", &[], &[]).contains("## Cost"));
+    assert!(!results("toy", &[], &[], None).contains("## Cost"));
 }

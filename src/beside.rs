@@ -1,0 +1,87 @@
+//! Files that stand beside a specification on this machine: its programs (`command:`) take along those they name.
+
+use std::{
+    collections::BTreeMap,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use experiment_spec::{
+    catalog::Catalog,
+    ids::ContentHash,
+    program::{Files, MAX_FILE_BYTES, ProgramFile},
+    spec,
+};
+use orchestrator_proto::v1;
+
+use crate::exit::{Failure, Outcome};
+
+/// The folder of a specification, and what was taken from it.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    folder: PathBuf,
+    taken: BTreeMap<String, Vec<u8>>,
+    /// Why a file that is there could not be taken.
+    refused: Option<String>,
+}
+
+impl Beside {
+    pub(crate) fn new(spec: &Path) -> Self {
+        let folder = spec.parent().map(Path::to_owned).unwrap_or_default();
+        Self { folder, taken: BTreeMap::new(), refused: None }
+    }
+
+    /// The files that a specification names, to be sent with it. What else is wrong with it is for the coordinator to say.
+    pub(crate) fn collect(spec: &Path, yaml: &str, catalog: &Catalog) -> Outcome<Vec<v1::SentFile>> {
+        let mut beside = Self::new(spec);
+        // Its mistakes are looked at where it is planned; here only which files it asks for counts.
+        drop(spec::parse_with(yaml, catalog, &mut beside));
+        match beside.refused.take() {
+            Some(why) => Err(Failure::request(why)),
+            None => Ok(beside.into_sent()),
+        }
+    }
+
+    /// What was taken, to be sent.
+    pub(crate) fn into_sent(self) -> Vec<v1::SentFile> {
+        self.taken.into_iter().map(|(name, content)| v1::SentFile { name, content }).collect()
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, String> {
+        let path = self.folder.join(name);
+        let fail = |error: std::io::Error| format!("{}: {error}", path.display());
+        // A folder, or a program of the machine that has the name of a word, is no file to take along.
+        if !std::fs::metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
+            return Ok(None);
+        }
+        let mut content = Vec::new();
+        let file = std::fs::File::open(&path).map_err(fail)?;
+        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(fail)?;
+        if content.len() as u64 > MAX_FILE_BYTES {
+            let path = path.display();
+            return Err(format!(
+                "{path}: more than {MAX_FILE_BYTES} bytes: a program travels with its submission, data do not; install \
+                 them on the nodes"
+            ));
+        }
+        Ok(Some(content))
+    }
+}
+
+impl Files for Beside {
+    fn find(&mut self, name: &str) -> Result<Option<ProgramFile>, String> {
+        let content = match self.taken.get(name) {
+            Some(content) => content,
+            None => match self.read(name) {
+                Ok(None) => return Ok(None),
+                Ok(Some(content)) => self.taken.entry(name.to_owned()).or_insert(content),
+                Err(why) => {
+                    self.refused.get_or_insert_with(|| why.clone());
+                    return Err(why);
+                }
+            },
+        };
+        let (hash, bytes) = (ContentHash::of(content), content.len() as u64);
+        Ok(Some(ProgramFile { name: name.to_owned(), hash, bytes }))
+    }
+}
