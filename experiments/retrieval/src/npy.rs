@@ -118,7 +118,7 @@ mod tests {
         let rows = Rows::new(&matrix[..], 2, &[0, 1, 2]);
         let mut file = Vec::new();
         write_rows(&mut file, &rows, &[2, 0]).unwrap();
-        assert_eq!(file.len() % 64, 16, "values begin at a multiple of 64 bytes");
+        assert_eq!(file.len() % 64, 32, "values begin at a multiple of 64 bytes");
         let array = read(&file, "x.npy").unwrap();
         assert_eq!(array, Array { rows: 2, columns: 2, single: false, values: vec![4.0, 1e-3, 0.5, -1.0] });
         let single = [0.5_f32, 1e-3];

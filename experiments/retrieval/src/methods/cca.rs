@@ -11,7 +11,7 @@ use crate::{
     linalg::{
         cholesky::Cholesky,
         components::{scale_columns, scale_rows, surviving},
-        decompose::{Svd, thin_svd},
+        decompose::{Svd, centred_svd, thin_svd},
         product::product,
         standardise::Standardisation,
     },
@@ -34,7 +34,7 @@ impl ClosedForm for Cca {
         MethodEntry {
             key: "cca".into(),
             label: "CCA".into(),
-            revision: 1,
+            revision: 2,
             objective: "max over a, b of a'Sxy b subject to a'(Sx + rI)a = b'(Sy + rI)b = 1, each next pair \
                         uncorrelated with those before"
                 .into(),
@@ -155,7 +155,7 @@ impl Shared {
     /// As [`Shared::of`].
     pub fn dual(x: &Mat<f64>, y: &Mat<f64>) -> Result<Self> {
         let side = |matrix: &Mat<f64>, what: &str| -> Result<Svd> {
-            let mut svd = thin_svd(matrix.as_ref(), what)?;
+            let mut svd = centred_svd(matrix.as_ref(), what)?;
             let rank = surviving(&svd.values);
             svd.left.truncate(svd.left.nrows(), rank);
             svd.right.truncate(svd.right.nrows(), rank);

@@ -23,10 +23,10 @@ pub fn results(
     tables: &[Table],
     figures: Option<(&str, &[ReferenceFigure])>,
 ) -> String {
+    let held_to = figures.map(|(source, _)| format!(" --figures {source}")).unwrap_or_default();
     let mut text = format!(
-        "# Results of `{}`\n\nMade by `orchestrator export {} --format results`; not written by hand.\n",
+        "# Results of `{}`\n\nMade by `orchestrator export {submission} --format results{held_to}`; not written by hand.\n",
         escape(submission),
-        escape(submission)
     );
     for table in tables {
         let _ = write!(text, "\n{}", markdown(table).replacen("### ", "## ", 1));
