@@ -10,7 +10,10 @@ use faer::{
     },
 };
 
-use super::{components::scale_columns, product::product};
+use super::{
+    components::{NOISE, scale_columns, surviving},
+    product::product,
+};
 use crate::error::{Error, Result};
 
 /// `a = left diag(values) right'`, with min(m, n) columns on both sides.
@@ -54,22 +57,38 @@ const TOLD: f64 = 1e-8;
 /// Columns of which the right vectors are made at a time: copies stay small beside the matrix.
 const BLOCK: usize = 512;
 
-/// [`thin_svd`] of a matrix whose columns have mean 0, without the value that is 0 for that reason. With fewer rows
-/// than columns it comes from the eigenvalues of `a a'`, at a third of the time, where these tell every other singular value to
-/// eight digits: else from the matrix itself.
+/// [`thin_svd`] without what is rounding noise (see [`NOISE`]). Of a matrix with fewer rows than columns the values are
+/// found at half the time, as the square roots of the eigenvalues of `a a'`, wherever these tell them to eight digits: every
+/// value that they do not tell must be seen to be noise on the matrix itself.
 ///
 /// # Errors
 /// As [`thin_svd`].
-pub fn centred_svd(a: MatRef<'_, f64>, what: &str) -> Result<Svd> {
+pub fn svd_above_noise(a: MatRef<'_, f64>, what: &str) -> Result<Svd> {
     check_finite(a, what)?;
-    let (rows, columns) = a.shape();
-    if rows >= columns || rows < 2 {
-        return thin_svd(a, what);
+    if a.nrows() < a.ncols()
+        && let Some(found) = by_gram_matrix(a, what)?
+    {
+        return Ok(found);
     }
+    let mut svd = thin_svd(a, what)?;
+    let rank = surviving(&svd.values);
+    svd.left.truncate(svd.left.nrows(), rank);
+    svd.right.truncate(svd.right.nrows(), rank);
+    svd.values.truncate(rank);
+    Ok(svd)
+}
+
+/// The decomposition from `a a'`; none where that does not tell every value.
+fn by_gram_matrix(a: MatRef<'_, f64>, what: &str) -> Result<Option<Svd>> {
+    let (rows, columns) = a.shape();
     let Eigen { values, vectors } = symmetric_eigen(product(a, a.transpose()).as_ref(), what)?;
-    let told = values.iter().take_while(|&&value| value > TOLD * values[0]).count();
-    if told + 1 != rows {
-        return thin_svd(a, what);
+    let largest = values.first().copied().unwrap_or(0.0);
+    let told = values.iter().take_while(|&&value| value > TOLD * largest).count();
+    // What the matrix makes of the other directions is their singular values, up to the rounding of the matrix.
+    let others = product(a.transpose(), vectors.subcols(told, rows - told));
+    let noise = NOISE * largest.max(0.0).sqrt();
+    if others.col_iter().any(|column| column.norm_l2() > noise) {
+        return Ok(None);
     }
     let values: Vec<f64> = values[..told].iter().map(|value| value.sqrt()).collect();
     let inverse: Vec<f64> = values.iter().map(|value| 1.0 / value).collect();
@@ -82,7 +101,7 @@ pub fn centred_svd(a: MatRef<'_, f64>, what: &str) -> Result<Svd> {
         let block = product(a.subcols(start, width).transpose(), scaled.as_ref());
         right.subrows_mut(start, width).copy_from(block);
     }
-    Ok(Svd { left, values, right })
+    Ok(Some(Svd { left, values, right }))
 }
 
 /// `a = vectors diag(values) vectors'`.
@@ -192,17 +211,21 @@ mod tests {
     }
 
     #[test]
-    fn eigenvalues_give_the_singular_values_of_wide_centred_matrices() {
-        // Wider than a block of the right vectors; all but the value that is 0 for the means are told.
-        let a = centred(40, BLOCK + 90, |_| 1.0);
-        let (quick, whole) = (centred_svd(a.as_ref(), "a").unwrap(), thin_svd(a.as_ref(), "a").unwrap());
-        assert_eq!((quick.values.len(), whole.values.len()), (39, 40));
+    fn eigenvalues_give_the_singular_values_of_wide_matrices() {
+        // Wider than a block of the right vectors. Of forty rows five are repeated: rank 35.
+        let mut a = centred(40, BLOCK + 90, |_| 1.0);
+        for row in 0..5 {
+            let repeated = a.row(row).to_owned();
+            a.row_mut(row + 5).copy_from(repeated);
+        }
+        let (quick, whole) = (by_gram_matrix(a.as_ref(), "a").unwrap().unwrap(), thin_svd(a.as_ref(), "a").unwrap());
+        assert_eq!((quick.values.len(), surviving(&whole.values)), (35, 35));
         assert!(quick.values.iter().zip(&whole.values).all(|(quick, whole)| (quick - whole).abs() < 1e-11 * whole));
         let again = product(scale_columns(quick.left.as_ref(), &quick.values).as_ref(), quick.right.transpose());
         assert!(largest_difference(&a, &again) < 1e-11);
         for side in [&quick.left, &quick.right] {
             let gram = product(side.transpose(), side.as_ref());
-            assert!(largest_difference(&gram, &Mat::identity(39, 39)) < 1e-11);
+            assert!(largest_difference(&gram, &Mat::identity(35, 35)) < 1e-11);
         }
     }
 
@@ -210,11 +233,17 @@ mod tests {
     fn where_eigenvalues_do_not_tell_the_matrix_itself_is_decomposed() {
         // Values of 1e-6 of the largest are lost in a product with itself; three columns of forty carry more.
         let small = centred(20, 40, |column| if column < 3 { 1.0 } else { 1e-6 });
+        assert!(by_gram_matrix(small.as_ref(), "a").unwrap().is_none());
+        // Below the share that is noise by definition they need not be told.
+        let smaller = centred(20, 40, |column| if column < 3 { 1.0 } else { 1e-13 });
+        assert_eq!(by_gram_matrix(smaller.as_ref(), "a").unwrap().unwrap().values.len(), 3);
         let tall = centred(40, 20, |_| 1.0);
-        for a in [&small, &tall] {
-            let (found, whole) = (centred_svd(a.as_ref(), "a").unwrap(), thin_svd(a.as_ref(), "a").unwrap());
-            assert_eq!(found.values, whole.values);
+        for (a, rank) in [(&small, 19), (&tall, 20)] {
+            let (found, whole) = (svd_above_noise(a.as_ref(), "a").unwrap(), thin_svd(a.as_ref(), "a").unwrap());
+            assert_eq!((found.left.ncols(), found.right.ncols()), (rank, rank));
+            assert_eq!(found.values, whole.values[..rank]);
         }
-        assert!(centred_svd(Mat::full(3, 5, f64::NAN).as_ref(), "a").is_err());
+        assert_eq!(svd_above_noise(Mat::zeros(3, 5).as_ref(), "a").unwrap().values.len(), 0);
+        assert!(svd_above_noise(Mat::full(3, 5, f64::NAN).as_ref(), "a").is_err());
     }
 }

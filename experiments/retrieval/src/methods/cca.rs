@@ -11,7 +11,7 @@ use crate::{
     linalg::{
         cholesky::Cholesky,
         components::{scale_columns, scale_rows, surviving},
-        decompose::{Svd, centred_svd, thin_svd},
+        decompose::{Svd, svd_above_noise, thin_svd},
         product::product,
         standardise::Standardisation,
     },
@@ -34,7 +34,7 @@ impl ClosedForm for Cca {
         MethodEntry {
             key: "cca".into(),
             label: "CCA".into(),
-            revision: 2,
+            revision: 3,
             objective: "max over a, b of a'Sxy b subject to a'(Sx + rI)a = b'(Sy + rI)b = 1, each next pair \
                         uncorrelated with those before"
                 .into(),
@@ -154,15 +154,8 @@ impl Shared {
     /// # Errors
     /// As [`Shared::of`].
     pub fn dual(x: &Mat<f64>, y: &Mat<f64>) -> Result<Self> {
-        let side = |matrix: &Mat<f64>, what: &str| -> Result<Svd> {
-            let mut svd = centred_svd(matrix.as_ref(), what)?;
-            let rank = surviving(&svd.values);
-            svd.left.truncate(svd.left.nrows(), rank);
-            svd.right.truncate(svd.right.nrows(), rank);
-            svd.values.truncate(rank);
-            Ok(svd)
-        };
-        let (image, text) = (side(x, "the image features")?, side(y, "the text features")?);
+        let image = svd_above_noise(x.as_ref(), "the image features")?;
+        let text = svd_above_noise(y.as_ref(), "the text features")?;
         let cross = product(image.left.transpose(), text.left.as_ref());
         let degrees = degrees(x.as_ref());
         Ok(Self::Dual { image: (image.values, image.right), text: (text.values, text.right), cross, degrees })
