@@ -202,9 +202,10 @@ mod tests {
     /// Rows drawn from a stream, each column less its mean.
     fn centred(rows: usize, columns: usize, scale: impl Fn(usize) -> f64) -> Mat<f64> {
         let mut stream = Stream::new(1, "centred", 0);
+        let count = f64::from(u32::try_from(rows).unwrap());
         let mut a = Mat::from_fn(rows, columns, |_, _| stream.normal());
         for column in 0..columns {
-            let mean = a.col(column).iter().sum::<f64>() / rows as f64;
+            let mean = a.col(column).iter().sum::<f64>() / count;
             (0..rows).for_each(|row| a[(row, column)] = (a[(row, column)] - mean) * scale(column));
         }
         a
