@@ -138,6 +138,8 @@ struct Course {
     last_word: Option<Event>,
     exit: Option<io::Result<ExitStatus>>,
     closed: bool,
+    /// Whether everything that it printed has been read.
+    dry: bool,
     /// The strongest wish that was passed on to the process.
     told: Option<Stop>,
     timed_out: bool,
@@ -274,12 +276,13 @@ impl Watch<'_> {
             last_word: None,
             exit: None,
             closed: false,
+            dry: false,
             told: None,
             timed_out: false,
             kill_at: None,
         };
         let mut dry_by = None;
-        while course.exit.is_none() || !course.closed {
+        while course.exit.is_none() || !course.closed || !course.dry {
             self.look_at_clock(&mut course);
             self.keeper.try_again();
             if dry_by.is_some_and(|dry_by| Instant::now() > dry_by) {
@@ -295,6 +298,7 @@ impl Watch<'_> {
                     self.tail.push(&line);
                     self.keeper.keep(events::log(events::STDERR, &line));
                 }
+                Ok(Heard::Dry) => course.dry = true,
                 Ok(Heard::Closed(why)) => {
                     course.closed = true;
                     if let Some(why) = why {

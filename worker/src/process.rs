@@ -21,6 +21,7 @@ use crate::{
 
 /// Largest message that is taken from an attempt, in bytes.
 const MESSAGE_BYTES: usize = 4 << 20;
+
 /// What is heard of a process, in the order in which it is read.
 #[derive(Debug)]
 pub(crate) enum Heard {
@@ -30,6 +31,8 @@ pub(crate) enum Heard {
     Closed(Option<io::Error>),
     /// A line from its standard error.
     Line(String),
+    /// Its standard error is closed: no line comes any more.
+    Dry,
     /// It has ended, and with it all that was left of its process group.
     Exited(io::Result<ExitStatus>),
     /// Nothing: a reason to look at the clock and at what is wanted.
@@ -144,6 +147,7 @@ fn read_lines(stderr: ChildStderr, heard: &SyncSender<Heard>) {
     if budget.left_out() > 0 {
         let _ = heard.send(Heard::Line(format!("({} lines left out)", budget.left_out())));
     }
+    let _ = heard.send(Heard::Dry);
 }
 
 /// Processes that the kernel has killed for memory, here or, where that is not told, on the whole
