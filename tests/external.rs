@@ -31,7 +31,7 @@ fn lab() -> (Lab, String) {
         tail -c +129 input/test_image.npy | head -c $((bytes - 128)) >> output/image.npy
         echo copied";
     lab.write("own/copy.sh", copy);
-    lab.write("crash", "#!/bin/sh\necho out of luck at $1 >&2\nexit 5\n");
+    lab.write("crash", "#!/bin/sh\necho out of luck at $1, home ${ORCHESTRATOR_HOME-hidden} >&2\nexit 5\n");
     let spec = lab.write("own.yaml", SPEC);
     let spec = spec.to_str().unwrap().to_owned();
     (lab, spec)
@@ -43,7 +43,8 @@ fn a_program_has_its_row_and_a_crash_is_named() {
     let output = lab.run(&["run", &spec]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     let table = text(&output.stdout);
-    let why = "seed 1 failed: user-error: the program ended with code 5; it last printed: out of luck at now";
+    let why =
+        "seed 1 failed: user-error: the program ended with code 5; it last printed: out of luck at now, home hidden";
     assert!(table.contains(why), "{table}");
     assert!(table.contains("Features cut short: computed by `sh own/copy.sh`"), "{table}");
     let csv = scores(&lab.home(), "own");
