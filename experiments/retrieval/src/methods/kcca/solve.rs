@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    features::Rows,
     linalg::{
         components::{scale_columns, scale_rows, surviving},
         decompose::{Eigen, Svd, symmetric_eigen, thin_svd},
@@ -37,11 +38,22 @@ const SHOWN: usize = 10;
 #[derive(Clone, Copy, Debug)]
 pub struct Kcca;
 
-/// Features of one modality.
-struct Features {
+/// Features of one modality. What is standardised is made anew where it is read: beside the decompositions it would
+/// be the largest matrix of all.
+struct Features<'a> {
     standardisation: Standardisation,
+    source: Rows<'a>,
+}
+
+impl<'a> Features<'a> {
+    fn of(name: &str, source: Rows<'a>) -> Result<Self> {
+        Ok(Self { standardisation: Standardisation::fit(name, source)?, source })
+    }
+
     /// n x columns.
-    rows: Mat<f64>,
+    fn rows(&self) -> Mat<f64> {
+        self.standardisation.apply(self.source)
+    }
 }
 
 /// What all penalties have in common, for one kernel of each modality.
@@ -73,12 +85,7 @@ impl ClosedForm for Kcca {
 
     fn solve(&self, problem: &Problem<'_>, settings: &[Parameters], visit: &mut Visit<'_>) -> Result<()> {
         let entry = entry();
-        let side = |name, rows| -> Result<Features> {
-            let standardisation = Standardisation::fit(name, rows)?;
-            let rows = standardisation.apply(rows);
-            Ok(Features { standardisation, rows })
-        };
-        let sides = [side("image", problem.train.image)?, side("text", problem.train.text)?];
+        let sides = [Features::of("image", problem.train.image)?, Features::of("text", problem.train.text)?];
         let mut last: Option<((Kind, u64, usize), Result<Prepared>)> = None;
         for (index, setting) in settings.iter().enumerate() {
             let reader = Reader::new(&entry, setting)?;
@@ -110,13 +117,14 @@ fn landmarks(asked: usize, n: usize) -> usize {
     }
 }
 
-fn prepare(sides: &[Features; 2], kind: Kind, factor: f64, landmarks: usize, seed: u64) -> Result<Prepared> {
+fn prepare(sides: &[Features<'_>; 2], kind: Kind, factor: f64, landmarks: usize, seed: u64) -> Result<Prepared> {
     let names = ["image", "text"];
     if landmarks == 0 {
         let decomposed = |at: usize| -> Result<Decomposed> {
-            let x = sides[at].rows.as_ref();
-            let kernel = Kernel::fit(kind, factor, x, names[at])?;
-            let mut centred = kernel.between(x, x);
+            let rows = sides[at].rows();
+            let kernel = Kernel::fit(kind, factor, rows.as_ref(), names[at])?;
+            let mut centred = kernel.between(rows.as_ref(), rows.as_ref());
+            drop(rows);
             let offset = centre_columns(&mut centred);
             centred = centred.transpose().to_owned();
             centre_columns(&mut centred);
@@ -130,9 +138,9 @@ fn prepare(sides: &[Features; 2], kind: Kind, factor: f64, landmarks: usize, see
         let cross = product(sides[0].eigen.vectors.transpose(), sides[1].eigen.vectors.as_ref());
         return Ok(Prepared::Exact { sides, cross });
     }
-    let order = Stream::new(seed, "kcca landmarks", 0).permutation(sides[0].rows.nrows());
+    let order = Stream::new(seed, "kcca landmarks", 0).permutation(sides[0].source.rows());
     let mapped = |at: usize| -> Result<(Mapped, Mat<f64>)> {
-        let x = &sides[at].rows;
+        let x = sides[at].rows();
         let points = Mat::from_fn(landmarks, x.ncols(), |i, j| x[(order[i], j)]);
         let kernel = Kernel::fit(kind, factor, points.as_ref(), names[at])?;
         let Map { root, offset, features } = Map::of(kernel, x.as_ref(), points.as_ref())?;
@@ -145,8 +153,8 @@ fn prepare(sides: &[Features; 2], kind: Kind, factor: f64, landmarks: usize, see
 impl Prepared {
     /// The solution for the penalty k = kappa n.
     #[allow(clippy::cast_precision_loss)] // numbers of rows
-    fn solve(&self, features: &[Features; 2], kappa: f64, most_dims: usize) -> Result<Model> {
-        let n = features[0].rows.nrows() as f64;
+    fn solve(&self, features: &[Features<'_>; 2], kappa: f64, most_dims: usize) -> Result<Model> {
+        let n = features[0].source.rows() as f64;
         let penalty = kappa * n;
         let mut record = FitRecord::default();
         let (coefficients, correlations) = match self {
@@ -169,7 +177,7 @@ impl Prepared {
         let side = |at: usize, coefficients: Mat<f64>| {
             let standardisation = features[at].standardisation.clone();
             let (kernel, points, offset) = match self {
-                Self::Exact { sides, .. } => (sides[at].kernel, features[at].rows.clone(), sides[at].offset.clone()),
+                Self::Exact { sides, .. } => (sides[at].kernel, features[at].rows(), sides[at].offset.clone()),
                 Self::Landmarks { sides, .. } => (sides[at].kernel, sides[at].points.clone(), sides[at].offset.clone()),
             };
             Side { standardisation, kernel, points, offset, coefficients }
