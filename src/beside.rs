@@ -85,3 +85,39 @@ impl Files for Beside {
         Ok(Some(ProgramFile { name: name.to_owned(), hash, bytes }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn files_are_taken_once_and_folders_and_data_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("lib")).unwrap();
+        fs::write(folder.path().join("lib/a.py"), "x = 1").unwrap();
+        fs::write(folder.path().join("data"), vec![0; usize::try_from(MAX_FILE_BYTES).unwrap() + 1]).unwrap();
+        let spec = folder.path().join("own.yaml");
+        let mut beside = Beside::new(&spec);
+        assert_eq!((beside.find("lib"), beside.find("b.py")), (Ok(None), Ok(None)));
+        let found = beside.find("lib/a.py").unwrap().unwrap();
+        assert_eq!((found.bytes, found.hash), (5, ContentHash::of(b"x = 1")));
+        // What was checked is what is sent.
+        fs::write(folder.path().join("lib/a.py"), "x = 2").unwrap();
+        assert_eq!(beside.find("lib/a.py"), Ok(Some(found)));
+        let why = beside.find("data").unwrap_err();
+        assert!(why.contains("data: more than 1048576 bytes") && why.contains("install them on the nodes"), "{why}");
+        let sent = beside.into_sent();
+        assert_eq!((sent.len(), sent[0].name.as_str(), sent[0].content.as_slice()), (1, "lib/a.py", &b"x = 1"[..]));
+    }
+
+    #[test]
+    fn a_file_that_cannot_go_along_stops_the_submission_here() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("big.py"), vec![b'#'; usize::try_from(MAX_FILE_BYTES).unwrap() + 1]).unwrap();
+        let yaml = "name: own\ndatasets: [emoji]\nseeds: 1\nmethods: [{ command: [python3, big.py], label: Own }]\n";
+        let refused = Beside::collect(&folder.path().join("own.yaml"), yaml, &crate::catalog::registries());
+        assert!(refused.is_err(), "it would have been taken for no file at all");
+    }
+}

@@ -6,6 +6,7 @@ mod common;
 use std::{fs, path::Path};
 
 use common::{Lab, scores, text};
+use retrieval::npy;
 
 /// The folder of shared data, or a line that says which test is skipped.
 fn shared(test: &str) -> Option<std::path::PathBuf> {
@@ -63,11 +64,7 @@ fn a_submission_on_wikipedia_gives_the_figures_of_the_specification() {
 
 /// `wikipedia-cnn` with made-up features: `numbers` gives the values of so many columns.
 fn made_up(folder: &Path, numbers: impl Fn(usize) -> Vec<f32>) {
-    let npy = |descr: &str, shape: &str, values: Vec<u8>| {
-        let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
-        let length = u16::try_from(header.len()).unwrap().to_le_bytes();
-        [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), &values].concat()
-    };
+    let npy = |descr: &str, shape: &str, values: Vec<u8>| [npy::header(descr, shape), values].concat();
     let bytes = |columns| numbers(columns).into_iter().flat_map(f32::to_le_bytes).collect();
     let folder = folder.join("wikipedia-cnn");
     fs::create_dir_all(&folder).unwrap();

@@ -60,6 +60,34 @@ fn a_program_has_its_row_and_a_crash_is_named() {
         assert!(logs.contains(printed), "{logs}");
     }
 
+    let figures =
+        "dataset,label,task,map,tolerance\nemoji,Features cut short,image->text,0,1\nemoji,Crash,image->text,1,0\n";
+    let figures = lab.write("figures.csv", figures);
+    let out = lab.folder.path().join("out");
+    let export = |figures: &Path| {
+        lab.run(&[
+            "export",
+            "own",
+            "--format",
+            "results",
+            "--figures",
+            figures.to_str().unwrap(),
+            "--out",
+            out.to_str().unwrap(),
+        ])
+    };
+    assert!(export(&figures).status.success());
+    let results = fs::read_to_string(out.join("RESULTS.md")).unwrap();
+    assert!(results.contains("export own --format results --figures figures.csv"), "{results}");
+    assert!(
+        results.contains("2 are of rows that stand here; 1 of these are met within their tolerance, 1 are not"),
+        "{results}"
+    );
+    let refused = export(Path::new(&spec));
+    assert_eq!(refused.status.code(), Some(2));
+    let told = text(&refused.stderr);
+    assert!(told.contains("own.yaml: line 1: there is no column `dataset`"), "{told}");
+
     // Edited, it is another run; the file itself has not changed.
     lab.write("crash", "#!/bin/sh\nexit 6\n");
     let again = text(&lab.run(&["run", &spec]).stdout);

@@ -186,3 +186,13 @@ async fn a_name_means_its_latest_submission_and_an_id_its_own() {
     let status = server.submissions.cancel(CancelRequest::default()).await.unwrap_err();
     assert_eq!(status.message(), "neither a submission nor runs are named");
 }
+
+#[tokio::test]
+async fn runs_are_listed_with_the_seed_of_the_features_they_read() {
+    let home = tempfile::tempdir().unwrap();
+    let mut server = start(home.path()).await;
+    server.submit(&YAML.replace("seeds: 2", "encoder-seeds: [7, 9]\nseeds: 1")).await;
+    let steps = server.steps().await;
+    let of = |kind: &str, seed| steps.iter().filter(|step| step.kind == kind && step.encoder_seed == seed).count();
+    assert_eq!((of("run", 7), of("run", 9), of("extraction", 0)), (2, 2, 2));
+}

@@ -96,8 +96,13 @@ pub fn write_labels(out: &mut impl Write, labels: &[u32]) -> io::Result<()> {
     labels.iter().try_for_each(|label| out.write_all(&label.to_le_bytes()))
 }
 
-/// Everything before the values, padded so that they are aligned as `NumPy` has them.
-fn header(descr: &str, shape: &str) -> Vec<u8> {
+/// Everything before the values of an array in row-major order, padded so that they are aligned as `NumPy` has them.
+/// `descr` is their type (`<f4`), `shape` a tuple as Python writes it.
+///
+/// # Panics
+/// If the two are longer than a header of version 1 can be: they are written by the program.
+#[must_use]
+pub fn header(descr: &str, shape: &str) -> Vec<u8> {
     const ALIGNMENT: usize = 64;
     const PREFIX: usize = 10;
     let mut text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");

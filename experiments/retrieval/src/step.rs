@@ -64,21 +64,12 @@ pub fn compute(
             };
             Ok(Computed { scores, artifacts: vec![extraction::FILE.to_owned()] })
         }
-        StepSpec::Run(spec) => run(spec, features, folder, kind, observer, resume),
+        StepSpec::Run(spec) => {
+            let method = registry::find(&spec.method)
+                .ok_or_else(|| Error::User(format!("there is no method `{}` in this program", spec.method)))?;
+            run_method(method, spec, features, folder, kind, observer, resume)
+        }
     }
-}
-
-fn run(
-    spec: &RunSpec,
-    features: Option<&Path>,
-    folder: &Path,
-    kind: String,
-    observer: &mut dyn Observer,
-    resume: Option<Checkpoint>,
-) -> Result<Computed> {
-    let method = registry::find(&spec.method)
-        .ok_or_else(|| Error::User(format!("there is no method `{}` in this program", spec.method)))?;
-    run_method(method, spec, features, folder, kind, observer, resume)
 }
 
 /// Trains and scores a run by this method, which need not be one of the registry.

@@ -112,9 +112,7 @@ fn the_catalog_tells_what_is_here_by_content_and_why_the_rest_is_not() {
 
 /// A one-dimensional or two-dimensional `.npy` file of version 1.
 fn npy(descr: &str, shape: &str, values: &[u8]) -> Vec<u8> {
-    let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
-    let length = u16::try_from(header.len()).unwrap().to_le_bytes();
-    [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), values].concat()
+    [&npy::header(descr, shape), values].concat()
 }
 
 /// The three files of `wikipedia-cnn` with made-up numbers: one image value and some labels can be set.

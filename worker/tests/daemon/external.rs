@@ -1,6 +1,10 @@
 //! Programs of users' own: what they are given, what is made of what they leave, and every way they fail.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    time::Duration,
+};
 
 use experiment_spec::{
     ids::ContentHash,
@@ -12,7 +16,7 @@ use orchestrator_proto::v1::{Artifact, Assignment, Held, attempt_event::Event};
 use retrieval::{
     datasets::synthetic::Synthetic,
     feature_file::FeatureFile,
-    features::Split,
+    features::{Rows, Split},
     method::{Embedding, EmbeddingValues},
     metrics::map::evaluate,
 };
@@ -119,7 +123,7 @@ fn a_program_is_scored_like_a_method() {
     let path = fixture.folder.path().join("features-1.safetensors");
     let file = FeatureFile::open(&path).unwrap();
     let test = file.pairs(Split::Test);
-    let embedding = |rows: retrieval::features::Rows<'_>| {
+    let embedding = |rows: Rows<'_>| {
         let mut values = vec![0.0; rows.rows() * rows.dims()];
         values.chunks_exact_mut(rows.dims()).enumerate().for_each(|(at, out)| rows.row(at).write_f32(out));
         Embedding { rows: rows.rows(), dims: rows.dims(), values: EmbeddingValues::F32(values) }
@@ -143,7 +147,9 @@ fn a_program_is_scored_like_a_method() {
 fn a_program_sees_no_test_label_and_no_pair() {
     let (fixture, daemon) = Fixture::at_work();
     let coordinator = &fixture.coordinator;
-    let script = format!("{COPY}ls input\ncat input/description.json\ncmp input/test_image.npy order 2>&1\ntrue\n");
+    // The numbers of all rows: six of four bytes each, behind a header of 128 bytes.
+    let rows = |name: &str| format!("od -An -v -w24 -t f4 -j 128 input/test_{name}.npy\n");
+    let script = format!("{COPY}ls input\ncat input/description.json\n{}{}", rows("image"), rows("text"));
     assign(&fixture, 1, 1, &script, |_| {});
     scores(coordinator, 1);
     let printed = lines(coordinator, 1, "stdout");
@@ -159,8 +165,8 @@ fn a_program_sees_no_test_label_and_no_pair() {
         "validation_text.npy",
     ];
     assert_eq!(printed[..names.len()], names);
-    let description: String =
-        printed[names.len()..].iter().take_while(|line| !line.starts_with("cmp")).cloned().collect();
+    let end = printed.iter().position(|line| line == "}").unwrap() + 1;
+    let description = printed[names.len()..end].concat();
     let description: serde_json::Value = serde_json::from_str(&description).unwrap();
     assert_eq!(description["version"], 1);
     assert_eq!(description["train"]["pairs"], 30);
@@ -168,6 +174,28 @@ fn a_program_sees_no_test_label_and_no_pair() {
     assert_eq!(description["test"]["texts"], 24);
     assert!(description["test"].get("labels").is_none());
     assert_eq!((&description["classes"], &description["gpu"]), (&3.into(), &serde_json::Value::Null));
+
+    let file = FeatureFile::open(&fixture.folder.path().join("features-1.safetensors")).unwrap();
+    let test = file.pairs(Split::Test);
+    let order = |printed: &[String], rows: Rows<'_>| -> Vec<usize> {
+        let is_row = |numbers: &[f64], at: usize| {
+            let row = rows.row(at);
+            numbers.len() == row.len() && numbers.iter().enumerate().all(|(n, found)| (found - row.get(n)).abs() < 1e-5)
+        };
+        let place = |line: &String| {
+            let numbers: Vec<f64> = line.split_whitespace().map(|number| number.parse().unwrap()).collect();
+            (0..rows.rows()).find(|at| is_row(&numbers, *at)).unwrap_or_else(|| panic!("{line} is no row"))
+        };
+        printed.iter().map(place).collect()
+    };
+    let (image, text) = (order(&printed[end..end + 24], test.image), order(&printed[end + 24..], test.text));
+    let sorted = |order: &Vec<usize>| order.iter().copied().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+    let own: Vec<usize> = (0..24).collect();
+    assert_eq!((sorted(&image), sorted(&text)), (own.clone(), own.clone()), "every row is given once");
+    assert!(
+        image != own && text != own && image != text,
+        "shuffled, each side in an order of its own: {image:?} {text:?}"
+    );
     fixture.end(daemon).unwrap();
 }
 
@@ -236,6 +264,16 @@ fn a_program_is_held_to_memory_and_time() {
     assign(&fixture, 2, 1, "trap '' TERM; sleep 60; sleep 60", |assignment| assignment.time_limit_s = 1);
     let (kind, message) = failure(coordinator, 2);
     assert!(kind == "timeout" && message.contains("did not end within 1 s"), "{kind}: {message}");
+    // Why it was ended is told, not what else came to light at its end.
+    assign(&fixture, 3, 1, "trap '' TERM; sleep 1.5; yes", |assignment| assignment.time_limit_s = 1);
+    assert_eq!(failure(coordinator, 3).0, "timeout");
+    assign(&fixture, 4, 1, "for n in $(seq 1100); do sleep 60 & done; wait", |_| {});
+    let (kind, message) = failure(coordinator, 4);
+    assert!(kind == "user-error" && message.contains("started more than 1000 processes"), "{kind}: {message}");
+    let large = "dd if=/dev/zero of=large bs=1 count=1 seek=20000000000 2> tmp/dd; sleep 60";
+    assign(&fixture, 5, 1, large, |_| {});
+    let (kind, message) = failure(coordinator, 5);
+    assert!(kind == "user-error" && message.contains("wrote more than 16 GiB into its folder"), "{kind}: {message}");
     fixture.end(daemon).unwrap();
 }
 

@@ -13,6 +13,8 @@ use crate::scores::Average;
 
 /// Fact of a run that holds the most memory of its fit.
 const PEAK_MEMORY: &str = "fit-peak-memory-bytes";
+/// The same of a program of a user's own, whose memory is not that of the process which scores it.
+const PROGRAM_PEAK_MEMORY: &str = "program-peak-memory-bytes";
 
 /// Makes the document from the records of a submission and the tables made of them, held to figures from elsewhere
 /// where there are some (with the name of their file). The same records give the same bytes.
@@ -118,7 +120,9 @@ fn cost(records: &[RunRecord]) -> String {
             (Vec::new(), 0.0)
         });
         row.0.push(record.seconds);
-        row.1 = row.1.max(scores.facts.get(PEAK_MEMORY).copied().unwrap_or(0.0));
+        let of_program = record.spec.as_ref().is_some_and(|spec| spec.program.is_some());
+        let fact = if of_program { PROGRAM_PEAK_MEMORY } else { PEAK_MEMORY };
+        row.1 = row.1.max(scores.facts.get(fact).copied().unwrap_or(0.0));
     }
     if order.is_empty() {
         return String::new();

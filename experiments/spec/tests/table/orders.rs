@@ -1,6 +1,7 @@
 //! The paper's orders against records, and the document of results.
 
 use experiment_spec::{
+    program::Program,
     published::PaperSet,
     scores::Average,
     spec::TableKind,
@@ -88,4 +89,19 @@ fn the_document_has_tables_orders_and_cost() {
     let none = results("toy", &rows("emoji", &[("of our own", &[0.5])]), &[], None);
     assert!(none.contains("No two scored rows are rows of the paper."), "{none}");
     assert!(!results("toy", &[], &[], None).contains("## Cost"));
+}
+
+/// A program's memory is its own: the process that scores it holds next to nothing.
+#[test]
+fn the_cost_of_a_program_is_the_programs() {
+    let mut records = rows("emoji", &[("Mine", &[0.5])]);
+    let facts = &mut records[0].scores.as_mut().unwrap().facts;
+    facts.extend(
+        [("fit-peak-memory-bytes", 2.0), ("program-peak-memory-bytes", 300.0)]
+            .map(|(name, mib)| (name.to_owned(), mib * 1_048_576.0)),
+    );
+    let cost = |records: &[_]| results("toy", records, &[], None);
+    assert!(cost(&records).contains("| emoji | Mine | 1 | 30.0 s | 2 MiB |"), "{}", cost(&records));
+    records[0].spec.as_mut().unwrap().program = Some(Program { command: vec!["mine".to_owned()], files: Vec::new() });
+    assert!(cost(&records).contains("| emoji | Mine | 1 | 30.0 s | 300 MiB |"), "{}", cost(&records));
 }

@@ -104,9 +104,7 @@ mod tests {
     use super::*;
 
     fn npy(descr: &str, shape: &str, values: &[u8]) -> Vec<u8> {
-        let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
-        let length = u16::try_from(header.len()).unwrap().to_le_bytes();
-        [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), values].concat()
+        [&npy::header(descr, shape), values].concat()
     }
 
     fn said(bytes: &[u8], rows: usize) -> (FailureKind, String) {

@@ -71,7 +71,6 @@ enum Output {
 enum Heard {
     Line(Output, String),
     TooMuch(Output),
-    Closed,
 }
 
 /// Runs a program to its end in its folder.
@@ -105,8 +104,10 @@ pub(super) fn run(
     let ended = watch.until_end(&mut child, &lines);
     // Whatever it ended with: what it has started ends with it, and holds no pipe open any more.
     let all_ended = tree::end(FAREWELL);
-    watch.hear_out(&lines)?;
+    let heard_out = watch.hear_out(&lines);
+    // Why it was ended counts before anything that came to light afterwards.
     let status = ended?;
+    heard_out?;
     if !all_ended {
         return Err(watch.failed(FailureKind::Killed, "the program left processes that cannot be ended"));
     }
@@ -142,7 +143,7 @@ fn command(program: &Program, folder: &Folder, threads: usize) -> Command {
     command
 }
 
-/// Reads both outputs in threads of their own.
+/// Reads both outputs in threads of their own. The receiver is disconnected once both are closed.
 fn listen(child: &mut Child) -> Receiver<Heard> {
     let (tell, heard) = sync_channel(LINES_WAITING);
     let (out, error) = (child.stdout.take(), child.stderr.take());
@@ -162,12 +163,12 @@ fn read_lines(source: impl Read, output: Output, tell: &SyncSender<Heard>) {
     loop {
         line.clear();
         match reader.by_ref().take(LINE_BYTES).read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => break,
+            Ok(0) | Err(_) => return,
             Ok(read) => (printed, lines) = (printed + read as u64, lines + 1),
         }
         if printed > MAX_PRINTED_BYTES || lines > MAX_PRINTED_LINES {
             let _ = tell.send(Heard::TooMuch(output));
-            break;
+            return;
         }
         // Of a progress bar that draws over itself, what is to be seen in the end.
         let text = String::from_utf8_lossy(&line);
@@ -176,7 +177,6 @@ fn read_lines(source: impl Read, output: Output, tell: &SyncSender<Heard>) {
             return;
         }
     }
-    let _ = tell.send(Heard::Closed);
 }
 
 /// What is known of a program while it is watched.
@@ -197,16 +197,15 @@ struct Watch<'a> {
 impl Watch<'_> {
     /// Listens and looks until the program itself has ended.
     fn until_end(&mut self, child: &mut Child, lines: &Receiver<Heard>) -> Result<io::Result<ExitStatus>> {
-        let mut open = 2;
         let mut looked = Instant::now();
         loop {
-            // Closed pipes are heard at once and for ever: then the clock alone says when to look again.
-            let heard = if open > 0 { lines.recv_timeout(TICK) } else { Err(pause()) };
-            match heard {
-                Ok(heard) => open -= usize::from(self.take(heard)?),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            match lines.recv_timeout(TICK) {
+                Ok(heard) => self.take(heard)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                // Closed pipes are seen at once and for ever.
+                Err(RecvTimeoutError::Disconnected) => thread::sleep(TICK),
             }
-            if looked.elapsed() < TICK && open > 0 {
+            if looked.elapsed() < TICK {
                 continue;
             }
             looked = Instant::now();
@@ -222,10 +221,9 @@ impl Watch<'_> {
     /// What was printed before the end may still be in the pipes.
     fn hear_out(&mut self, lines: &Receiver<Heard>) -> Result<()> {
         let until = Instant::now() + FAREWELL;
-        let mut open = 2;
-        while open > 0 && Instant::now() < until {
+        while Instant::now() < until {
             match lines.recv_timeout(TICK) {
-                Ok(heard) => open -= usize::from(self.take(heard)?),
+                Ok(heard) => self.take(heard)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -239,10 +237,8 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Takes what was heard; whether that was the end of an output.
-    fn take(&mut self, heard: Heard) -> Result<bool> {
+    fn take(&mut self, heard: Heard) -> Result<()> {
         match heard {
-            Heard::Closed => return Ok(true),
             Heard::TooMuch(output) => {
                 let name = if output == Output::Out { "output" } else { "error" };
                 let most = MAX_PRINTED_BYTES >> 20;
@@ -257,7 +253,7 @@ impl Watch<'_> {
             },
             Heard::Line(Output::Error, line) => self.print(Output::Error, &line),
         }
-        Ok(false)
+        Ok(())
     }
 
     fn progress(&mut self, told: &progress::Progress) -> Result<()> {
@@ -341,9 +337,4 @@ impl Watch<'_> {
     fn failed(&self, kind: FailureKind, message: &str) -> Error {
         failed(kind, format!("{message}{}", self.tail.last_words()))
     }
-}
-
-fn pause() -> RecvTimeoutError {
-    thread::sleep(TICK);
-    RecvTimeoutError::Timeout
 }
