@@ -41,10 +41,9 @@ pub(super) fn read<'c>(
     let label = own.require(problems, "label").and_then(|label| label.text(problems, "a label", MAX_LABEL));
     let words = words(command, problems);
     let mut taken = Taken { files, found: Vec::new() };
-    let words: Option<Vec<String>> = words.map(|words| {
-        let taken = words.iter().map(|(cursor, word)| taken.word(cursor, word, problems));
-        taken.collect()
-    });
+    for (cursor, word) in words.iter().flatten() {
+        taken.word(cursor, word, problems);
+    }
     if let Some(listed) = own.get("files") {
         let names = listed.list(problems, "a list of files beside the submission", MAX_FILES)?;
         for name in &names {
@@ -64,7 +63,8 @@ pub(super) fn read<'c>(
         );
         return None;
     }
-    Some(External { entry: entry?, program: Program { command: words?, files: found }, label: label?.to_owned() })
+    let command = words?.into_iter().map(|(_, word)| word.to_owned()).collect();
+    Some(External { entry: entry?, program: Program { command, files: found }, label: label?.to_owned() })
 }
 
 /// The words of a command, with the places where they stand.
@@ -92,9 +92,8 @@ struct Taken<'f> {
 }
 
 impl Taken<'_> {
-    /// A word of the command: where a file of that name stands beside the submission, that file goes along, and the
-    /// word becomes its name in the program's folder.
-    fn word(&mut self, cursor: &Cursor<'_>, word: &str, problems: &mut Problems) -> String {
+    /// A word of the command: where a file of that name stands beside the submission, that file goes along.
+    fn word(&mut self, cursor: &Cursor<'_>, word: &str, problems: &mut Problems) {
         let found = file_name(word).is_some_and(|name| self.take(cursor, name, problems));
         if !found && looks_like_script(word) {
             let name = clip(word);
@@ -103,7 +102,6 @@ impl Taken<'_> {
                 format!("there is no file `{name}` beside the submission: a program travels with it"),
             );
         }
-        word.to_owned()
     }
 
     /// An entry of `files`.
