@@ -176,7 +176,7 @@ fn a_program_sees_no_test_label_and_no_pair() {
     assert_eq!((&description["classes"], &description["gpu"]), (&3.into(), &serde_json::Value::Null));
 
     let file = FeatureFile::open(&fixture.folder.path().join("features-1.safetensors")).unwrap();
-    let test = file.pairs(Split::Test);
+    let pairs = file.pairs(Split::Test);
     let order = |printed: &[String], rows: Rows<'_>| -> Vec<usize> {
         let is_row = |numbers: &[f64], at: usize| {
             let row = rows.row(at);
@@ -188,7 +188,7 @@ fn a_program_sees_no_test_label_and_no_pair() {
         };
         printed.iter().map(place).collect()
     };
-    let (image, text) = (order(&printed[end..end + 24], test.image), order(&printed[end + 24..], test.text));
+    let (image, text) = (order(&printed[end..end + 24], pairs.image), order(&printed[end + 24..], pairs.text));
     let sorted = |order: &Vec<usize>| order.iter().copied().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
     let own: Vec<usize> = (0..24).collect();
     assert_eq!((sorted(&image), sorted(&text)), (own.clone(), own.clone()), "every row is given once");
