@@ -83,7 +83,7 @@ async fn describe(shared: &Shared, planned: &Planned, force: bool) -> Result<v1:
     let (runs, extractions) = planned.counts();
     let alike = |step: &steps::NewStep| {
         let (method, data_set, _) = step.listed_under();
-        (step.kind().to_owned(), method.to_owned(), data_set)
+        (step.kind().to_owned(), method, data_set)
     };
     let likenesses: HashSet<_> = planned.steps.iter().map(alike).collect();
     let means = estimates::mean_seconds(&shared.readers, likenesses).await?;

@@ -52,7 +52,7 @@ pub(crate) fn read(yaml: &str, catalog: &Catalog, files: &mut dyn Files) -> Resu
             steps.push(NewStep {
                 spec: StepSpec::Extraction(extraction.spec.clone()),
                 fingerprint: extraction.fingerprint,
-                label: extraction.spec.encoder.clone(),
+                label: extraction.spec.shown_encoder(),
                 needs: None,
                 // Every run waits for it and it does not wait beside them: it may have the whole machine,
                 // but no GPU: encoders run on the processor.

@@ -53,6 +53,7 @@ fn submission(seeds: std::ops::Range<u64>) -> Submit {
         encoder_revision: 1,
         epochs: 1,
         seed: 1,
+        patches: false,
     };
     let step = |spec: StepSpec, needs| NewStep {
         fingerprint: spec.fingerprint(),

@@ -29,10 +29,10 @@ pub(crate) struct NewStep {
 
 impl NewStep {
     /// Method (or encoder), data set and seed that it is listed under.
-    pub(crate) fn listed_under(&self) -> (&str, String, u64) {
+    pub(crate) fn listed_under(&self) -> (String, String, u64) {
         match &self.spec {
-            StepSpec::Extraction(spec) => (&spec.encoder, spec.shown_data_set(), spec.seed),
-            StepSpec::Run(spec) => (&spec.method, spec.features.shown_data_set(), spec.seed),
+            StepSpec::Extraction(spec) => (spec.shown_encoder(), spec.shown_data_set(), spec.seed),
+            StepSpec::Run(spec) => (spec.method.clone(), spec.features.shown_data_set(), spec.seed),
         }
     }
 

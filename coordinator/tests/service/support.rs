@@ -40,6 +40,7 @@ pub(crate) fn catalog() -> Catalog {
                 kind: ParameterKind::Integer { min: 1, max: 9 },
                 default: ParameterValue::Integer(1),
                 candidates: Vec::new(),
+                asks_for_patches: false,
                 help: "Slope.".to_owned(),
             }],
             presets: vec![Preset { name: "paper".to_owned(), values: BTreeMap::new() }],
@@ -61,7 +62,7 @@ pub(crate) fn catalog() -> Catalog {
             key: "identity".to_owned(),
             revision: 1,
             description: "Copies.".to_owned(),
-            networks: Some(EncoderNetworks { default_epochs: 1, image_dims: 2, text_dims: 2 }),
+            networks: Some(EncoderNetworks { default_epochs: 1, image_dims: 2, text_dims: 2, patches: false }),
         }],
         protocol: 1,
     }

@@ -130,6 +130,7 @@ pub(crate) fn record(label: &str, state: &str, map: Option<f64>) -> v1::Record {
         encoder_revision: 1,
         epochs: 1,
         seed: 1,
+        patches: false,
     };
     let spec = RunSpec {
         method: "cm-gans".to_owned(),

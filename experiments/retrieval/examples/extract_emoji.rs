@@ -26,7 +26,15 @@ use retrieval::{
 /// The training pairs alone, every fifth (of each class, in order) taken as test.
 fn within_train(raw: &RawPairs, fold: usize) -> RawPairs {
     let mut seen = vec![fold; raw.classes];
-    let mut kept = RawPairs { ids: vec![], images: vec![], texts: vec![], labels: vec![], split: vec![], ..*raw };
+    let mut kept = RawPairs {
+        ids: vec![],
+        images: vec![],
+        texts: vec![],
+        segments: vec![],
+        labels: vec![],
+        split: vec![],
+        ..*raw
+    };
     for row in raw.rows(Split::Train) {
         let count = &mut seen[raw.labels[row] as usize];
         *count += 1;
@@ -34,6 +42,7 @@ fn within_train(raw: &RawPairs, fold: usize) -> RawPairs {
         kept.ids.push(raw.ids[row].clone());
         kept.images.extend_from_slice(raw.image(row));
         kept.texts.push(raw.texts[row].clone());
+        kept.segments.push(raw.segments[row].clone());
         kept.labels.push(raw.labels[row]);
     }
     kept
@@ -68,9 +77,8 @@ fn main() -> Result<()> {
     let start = Instant::now();
     let facts = if let Some(&fold) = numbers.get(2) {
         let raw = within_train(&Emoji.pairs()?, fold);
-        SmallCnn
-            .encode(&LoadedPairs::Raw(raw), EncodeContext { seed, epochs, observer: &mut Progress, resume: None })?
-            .facts
+        let context = EncodeContext { seed, epochs, patches: false, observer: &mut Progress, resume: None };
+        SmallCnn.encode(&LoadedPairs::Raw(raw), context)?.facts
     } else {
         let (data, encoder) = (Emoji.described(), SmallCnn.entry());
         let spec = ExtractionSpec {
@@ -81,6 +89,7 @@ fn main() -> Result<()> {
             encoder_revision: encoder.revision,
             epochs,
             seed,
+            patches: false,
         };
         let folder = tempfile::tempdir().map_err(Error::file(std::env::temp_dir()))?;
         let outcome = extract(&spec, &DataFolders::default(), folder.path(), &mut Progress, None)?;

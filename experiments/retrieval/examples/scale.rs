@@ -1,7 +1,7 @@
 //! A method at the size of `XMediaNet` (32,000 pairs, 4096/300) on random features: time, rate, and private memory
 //! of one attempt. Start two at once to see two slots share one features file.
 //!
-//! `cargo run --release -p retrieval --example scale -- make FILE`, then
+//! `cargo run --release -p retrieval --example scale -- make FILE [PATCHES]`, then
 //! `cargo run --release -p retrieval --example scale -- fit FILE METHOD SEED THREADS [KEY=VALUE ...]`
 
 use std::{
@@ -59,14 +59,16 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
-        ["make", file] => {
-            let set = Synthetic { classes: 200, dims: (4096, 300), pairs: [32_000, 0, 400], ..Synthetic::default() };
+        ["make", file, patches @ ..] => {
+            let patches = patches.first().map_or(Ok(0), |patches| patches.parse())?;
+            let sizes = Synthetic { classes: 200, dims: (4096, 300), pairs: [32_000, 0, 400], ..Synthetic::default() };
+            let set = Synthetic { patches, ..sizes };
             Ok(set.write_random(Path::new(file))?)
         }
         ["fit", file, method, seed, threads, said @ ..] => {
             fit(Path::new(file), method, seed.parse()?, threads.parse()?, said)
         }
-        _ => Err("`make FILE`, or `fit FILE METHOD SEED THREADS [KEY=VALUE ...]`".into()),
+        _ => Err("`make FILE [PATCHES]`, or `fit FILE METHOD SEED THREADS [KEY=VALUE ...]`".into()),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
         encoders,
     },
     error::{Error, Result},
-    feature_file::{FeatureFile, FeatureTable, write_features},
+    feature_file::{FeatureFile, FeatureTable, PatchTable, write_features},
     method::Observer,
 };
 
@@ -91,7 +91,8 @@ fn extract_with(
     }
     let loaded = data_set.load(folders, spec.split)?;
     let (labels, split, classes) = loaded.labels();
-    let pairs = encoder.encode(&loaded, EncodeContext { seed: spec.seed, epochs: spec.epochs, observer, resume })?;
+    let ExtractionSpec { seed, epochs, patches, .. } = *spec;
+    let pairs = encoder.encode(&loaded, EncodeContext { seed, epochs, patches, observer, resume })?;
     let made = coder.networks.map(|networks| (networks.image_dims, networks.text_dims)).or(data.dims);
     let dims =
         made.ok_or_else(|| Error::User(format!("data set {} has no features for encoder {}", data.key, coder.key)))?;
@@ -104,7 +105,11 @@ fn extract_with(
         );
     }
     let path = folder.join(FILE);
-    let table = FeatureTable { image: pairs.image.reals(), text: pairs.text.reals(), labels, split, classes };
+    assert_eq!(pairs.patches.is_some(), patches, "encoder {} makes patches when they are asked for", coder.key);
+    let patches = pairs.patches.as_ref();
+    let patches = patches
+        .map(|sides| sides.each_ref().map(|side| PatchTable { values: side.values.reals(), starts: &side.starts }));
+    let table = FeatureTable { image: pairs.image.reals(), text: pairs.text.reals(), patches, labels, split, classes };
     let mut facts: BTreeMap<String, String> =
         pairs.facts.iter().map(|(name, value)| (name.clone(), format!("{value:?}"))).collect();
     facts.extend([
@@ -116,6 +121,9 @@ fn extract_with(
         ("encoder-epochs".into(), spec.epochs.to_string()),
         ("encoder-seed".into(), spec.seed.to_string()),
     ]);
+    if spec.patches {
+        facts.insert("patches".into(), "true".into());
+    }
     write_features(&path, &table, &facts)?;
     let content_hash = FeatureFile::open(&path)?.content_hash();
     Ok(ExtractionOutcome { path, content_hash, facts: pairs.facts })
@@ -131,7 +139,7 @@ mod tests {
     use super::*;
     use crate::{
         datasets::{data_set::LoadedPairs, emoji::Emoji},
-        encoders::encoder::{EncodedPairs, Matrix},
+        encoders::encoder::{EncodedPairs, EncodedPatches, Matrix},
         features::Split,
         method::Silent,
     };
@@ -157,7 +165,7 @@ mod tests {
     impl Encoder for Counting {
         fn entry(&self) -> EncoderEntry {
             let (key, description) = ("counting".into(), String::new());
-            let networks = Some(EncoderNetworks { default_epochs: 1, image_dims: 2, text_dims: 2 });
+            let networks = Some(EncoderNetworks { default_epochs: 1, image_dims: 2, text_dims: 2, patches: true });
             EncoderEntry { key, revision: 2, description, networks }
         }
         fn encode(&self, pairs: &LoadedPairs, context: EncodeContext<'_>) -> Result<EncodedPairs> {
@@ -165,7 +173,13 @@ mod tests {
             let image: Vec<f32> =
                 (0u16..).take(pairs.labels().0.len()).flat_map(|row| [f32::from(seed), f32::from(row)]).collect();
             let facts = BTreeMap::from([("text.accuracy.test".to_owned(), 1.0 / 3.0)]);
-            Ok(EncodedPairs { text: Matrix::F32(image.clone()), image: Matrix::F32(image), facts })
+            let starts: Vec<u32> = (0..=u32::try_from(pairs.labels().0.len()).unwrap()).collect();
+            let side = || EncodedPatches {
+                values: Matrix::F32(vec![f32::from(seed); starts.len() - 1]),
+                starts: starts.clone(),
+            };
+            let patches = context.patches.then(|| [side(), side()]);
+            Ok(EncodedPairs { text: Matrix::F32(image.clone()), image: Matrix::F32(image), patches, facts })
         }
     }
 
@@ -179,6 +193,7 @@ mod tests {
             encoder_revision: 2,
             epochs: 1,
             seed,
+            patches: false,
         };
         let run = |seed, folder: &Path| {
             extract_with(&[&Renamed], &[&Counting], &spec(seed), &DataFolders::default(), folder, &mut Silent, None)
@@ -198,6 +213,17 @@ mod tests {
         }
         assert_eq!(run(3, folders[1].path()).content_hash, first.content_hash);
         assert_ne!(run(4, folders[2].path()).content_hash, first.content_hash);
+        assert!(test.image.patches().is_none());
+
+        let with = ExtractionSpec { patches: true, ..spec(3) };
+        let (folder, sets) = (tempfile::tempdir().unwrap(), DataFolders::default());
+        let with = extract_with(&[&Renamed], &[&Counting], &with, &sets, folder.path(), &mut Silent, None).unwrap();
+        assert_ne!(with.content_hash, first.content_hash);
+        let with = FeatureFile::open(&with.path).unwrap();
+        let patched = with.pairs(Split::Test);
+        assert_eq!(patched.image.to_f64(), test.image.to_f64());
+        assert_eq!(patched.text.patches().unwrap().rows().to_f64(), [3.0; 383]);
+        assert_eq!((with.facts()["patches"].as_str(), file.facts().get("patches")), ("true", None));
     }
 
     #[test]
@@ -210,6 +236,7 @@ mod tests {
             encoder_revision: 1,
             epochs: 1,
             seed: 1,
+            patches: false,
         };
         for (spec, what) in [
             (ExtractionSpec { data_set: "emojo".into(), ..good.clone() }, "no data set `emojo`"),

@@ -8,12 +8,15 @@ use crate::{
     error::Result,
     features::{Pairs, Reals, Rows, Split},
     method::TrainingData,
+    patches::Patches,
     tensor_file::{TensorFile, TensorWriter},
 };
 
 const CLASSES: &str = "classes";
 const IMAGE: &str = "image";
 const TEXT: &str = "text";
+/// Features of patches of the images and of segments of the texts, and where those of each pair begin.
+const PATCHES: [(&str, &str); 2] = [("image-patches", "image-patch-starts"), ("text-segments", "text-segment-starts")];
 const LABELS: &str = "labels";
 const SPLIT: &str = "split";
 
@@ -24,12 +27,40 @@ pub struct FeatureTable<'a> {
     pub image: Reals<'a>,
     /// `n x text_dims`, row-major, in the precision of the image features.
     pub text: Reals<'a>,
+    /// Of the patches of the images and of the segments of the texts, where there are any.
+    pub patches: Option<[PatchTable<'a>; 2]>,
     /// `n` classes in `0..classes`.
     pub labels: &'a [u32],
     /// Part of each pair.
     pub split: &'a [Split],
     /// Number of classes.
     pub classes: usize,
+}
+
+/// Features of all patches of one modality, pair by pair.
+#[derive(Clone, Copy, Debug)]
+pub struct PatchTable<'a> {
+    /// Row-major, in the precision of the other features.
+    pub values: Reals<'a>,
+    /// Those of pair n are the rows from entry n to before entry n + 1; `n + 1` entries.
+    pub starts: &'a [u32],
+}
+
+/// What an artifact holds beside its matrices, and how wide they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// Classes of the pairs.
+    pub labels: &'a [u32],
+    /// Their parts.
+    pub split: &'a [Split],
+    /// Number of classes.
+    pub classes: usize,
+    /// Columns of the image and the text matrix.
+    pub dims: (usize, usize),
+    /// Type of all matrices.
+    pub dtype: Dtype,
+    /// Columns of the patches' two matrices, and where those of each pair begin.
+    pub patches: Option<[(usize, &'a [u32]); 2]>,
 }
 
 /// Writes the artifact; equal features and facts give equal bytes.
@@ -40,62 +71,74 @@ pub struct FeatureTable<'a> {
 /// # Panics
 /// If the sizes or types do not fit together: a broken invariant of the caller.
 pub fn write_features(path: &Path, table: &FeatureTable<'_>, facts: &BTreeMap<String, String>) -> Result<()> {
-    let rows = table.labels.len();
-    assert!(
-        rows > 0 && table.image.len().is_multiple_of(rows) && table.text.len().is_multiple_of(rows),
-        "matrices of {} and {} values for {rows} labels",
-        table.image.len(),
-        table.text.len()
-    );
-    let dims = (table.image.len() / rows, table.text.len() / rows);
-    let dtype = match (table.image, table.text) {
-        (Reals::F32(_), Reals::F32(_)) => Dtype::F32,
-        (Reals::F64(_), Reals::F64(_)) => Dtype::F64,
-        _ => panic!("image and text features are of two precisions"),
+    let columns = |values: Reals<'_>, rows: usize| {
+        assert!(rows > 0 && values.len().is_multiple_of(rows), "a matrix of {} values for {rows} rows", values.len());
+        values.len() / rows
     };
-    write_rows(path, table.labels, table.split, table.classes, (dims, dtype), facts, |writer| {
-        for matrix in [table.image, table.text] {
-            match matrix {
-                Reals::F32(values) => writer.write_f32(values)?,
-                Reals::F64(values) => writer.write_f64(values)?,
-            }
-        }
-        Ok(())
+    let rows = table.labels.len();
+    let patches = table.patches.map(|sides| {
+        sides.map(|PatchTable { values, starts }| {
+            (columns(values, starts.last().map_or(0, |&end| end as usize)), starts)
+        })
+    });
+    let matrices: Vec<Reals<'_>> =
+        [table.image, table.text].into_iter().chain(table.patches.iter().flatten().map(|side| side.values)).collect();
+    let single = |matrix: &Reals<'_>| matches!(matrix, Reals::F32(_));
+    assert!(matrices.iter().all(|it| single(it) == single(&table.image)), "features are of two precisions");
+    let head = Head {
+        labels: table.labels,
+        split: table.split,
+        classes: table.classes,
+        dims: (columns(table.image, rows), columns(table.text, rows)),
+        dtype: if single(&table.image) { Dtype::F32 } else { Dtype::F64 },
+        patches,
+    };
+    write_rows(path, &head, facts, |writer| {
+        matrices.iter().try_for_each(|matrix| match matrix {
+            Reals::F32(values) => writer.write_f32(values),
+            Reals::F64(values) => writer.write_f64(values),
+        })
     })
 }
 
-/// Writes an artifact whose two matrices (image, then text, row by row, both of one type) come from `matrices`,
-/// so that they need not fit in memory.
+/// Writes an artifact whose matrices (image, text, then patches of both where there are any, row by row, all of one
+/// type) come from `matrices`, so that they need not fit in memory.
 ///
 /// # Errors
 /// When the disk refuses.
 ///
 /// # Panics
-/// If labels and split differ in number, or `matrices` writes another number of values than announced.
+/// If labels, split and patches are of different numbers of pairs, or `matrices` writes another number of values than
+/// announced.
 pub fn write_rows(
     path: &Path,
-    labels: &[u32],
-    split: &[Split],
-    classes: usize,
-    ((image_dims, text_dims), dtype): ((usize, usize), Dtype),
+    head: &Head<'_>,
     facts: &BTreeMap<String, String>,
     matrices: impl FnOnce(&mut TensorWriter) -> Result<()>,
 ) -> Result<()> {
+    let Head { labels, split, classes, dims, dtype, patches } = *head;
     let rows = labels.len();
     assert_eq!(rows, split.len(), "labels and split differ in number");
     let mut facts = facts.clone();
     facts.insert(CLASSES.into(), classes.to_string());
-    let layout: [(&str, Dtype, &[usize]); 4] = [
-        (IMAGE, dtype, &[rows, image_dims]),
-        (TEXT, dtype, &[rows, text_dims]),
-        (LABELS, Dtype::U32, &[rows]),
-        (SPLIT, Dtype::U32, &[rows]),
-    ];
+    let shape = |(columns, starts): (usize, &[u32])| {
+        assert_eq!(rows + 1, starts.len(), "labels and patches are of different numbers of pairs");
+        ([starts[rows] as usize, columns], [starts.len()])
+    };
+    let shapes = patches.map(|sides| sides.map(shape));
+    let wholes = [[rows, dims.0], [rows, dims.1]];
+    let mut layout: Vec<(&str, Dtype, &[usize])> = vec![(IMAGE, dtype, &wholes[0]), (TEXT, dtype, &wholes[1])];
+    let fine = || PATCHES.into_iter().zip(shapes.iter().flatten());
+    layout.extend(fine().map(|((name, _), (matrix, _))| (name, dtype, &matrix[..])));
+    let pairs = [rows];
+    layout.extend([(LABELS, Dtype::U32, &pairs[..]), (SPLIT, Dtype::U32, &pairs[..])]);
+    layout.extend(fine().map(|((_, name), (_, starts))| (name, Dtype::U32, &starts[..])));
     let mut writer = TensorWriter::create(path, &layout, &facts)?;
     matrices(&mut writer)?;
     writer.write_u32(labels)?;
     let codes: Vec<u32> = split.iter().map(|part| part.code()).collect();
     writer.write_u32(&codes)?;
+    patches.iter().flatten().try_for_each(|(_, starts)| writer.write_u32(starts))?;
     writer.finish()
 }
 
@@ -112,6 +155,7 @@ pub struct FeatureFile {
     file: TensorFile,
     classes: usize,
     parts: [Part; 3],
+    patched: bool,
 }
 
 impl FeatureFile {
@@ -128,15 +172,15 @@ impl FeatureFile {
             .filter(|&classes| classes > 0)
             .ok_or_else(|| file.damage("no number of classes"))?;
         let parts = parts(&file, classes)?;
-        let opened = Self { file, classes, parts };
-        for (name, rows) in [(IMAGE, opened.matrix(IMAGE)?), (TEXT, opened.matrix(TEXT)?)] {
-            let (dims, values) = rows;
-            if let Some(at) = values.first_unusable() {
-                let (row, column) = (at / dims, at % dims);
-                return Err(opened.file.damage(format!(
-                    "the {name} feature at row {row}, column {column} is {}, not a finite number",
-                    values.get(at)
-                )));
+        let patched = file.has(PATCHES[0].0);
+        let opened = Self { file, classes, parts, patched };
+        opened.check("image feature", opened.matrix(IMAGE)?)?;
+        opened.check("text feature", opened.matrix(TEXT)?)?;
+        for (side, name) in ["feature of an image patch", "feature of a text segment"].into_iter().enumerate() {
+            if patched {
+                opened.patches(side)?;
+                let (shape, values) = opened.file.reals(PATCHES[side].0)?;
+                opened.check(name, (shape[1], values))?;
             }
         }
         for part in [Split::Train, Split::Test] {
@@ -145,6 +189,27 @@ impl FeatureFile {
             }
         }
         Ok(opened)
+    }
+
+    /// Refuses values that are no finite numbers.
+    fn check(&self, what: &str, (dims, values): (usize, Reals<'_>)) -> Result<()> {
+        let Some(at) = values.first_unusable() else { return Ok(()) };
+        let (row, column, value) = (at / dims, at % dims, values.get(at));
+        Err(self.file.damage(format!("the {what} at row {row}, column {column} is {value}, not a finite number")))
+    }
+
+    /// Patches of the images (0) or segments of the texts (1), checked against the number of labels.
+    fn patches(&self, side: usize) -> Result<Patches<'_>> {
+        let (name, starts_name) = PATCHES[side];
+        let (shape, values) = self.file.reals(name)?;
+        let (_, starts) = self.file.u32s(starts_name)?;
+        let &[_, dims] = shape else { return Err(self.file.damage(format!("`{name}` has sizes {shape:?}"))) };
+        let patches = Patches::new(values, dims, starts).map_err(|why| self.file.damage(format!("`{name}`: {why}")))?;
+        let rows = self.parts.iter().map(|part| part.rows.len()).sum::<usize>();
+        if patches.items() == rows {
+            return Ok(patches);
+        }
+        Err(self.file.damage(format!("`{name}` has patches of {} rows for {rows} labels", patches.items())))
     }
 
     /// Dimensions and values of a matrix, checked against the number of labels.
@@ -163,11 +228,15 @@ impl FeatureFile {
     #[must_use]
     pub fn pairs(&self, part: Split) -> Pairs<'_> {
         let Part { rows, labels } = &self.parts[part as usize];
-        let side = |name| {
+        let side = |at: usize, name| {
             let (dims, values) = self.matrix(name).expect("open has checked this matrix");
-            Rows::new(values, dims, rows)
+            let wholes = Rows::new(values, dims, rows);
+            if !self.patched {
+                return wholes;
+            }
+            wholes.with_patches(self.patches(at).expect("open has checked these patches"))
         };
-        Pairs::new(side(IMAGE), side(TEXT), labels)
+        Pairs::new(side(0, IMAGE), side(1, TEXT), labels)
     }
 
     /// What a method may learn from.
@@ -230,6 +299,7 @@ mod tests {
         let table = FeatureTable {
             image: data.0[..].into(),
             text: data.1[..].into(),
+            patches: None,
             labels: &data.2,
             split: &data.3,
             classes: 2,
@@ -254,6 +324,46 @@ mod tests {
         assert_eq!(file.pairs(Split::Validation).text.row(0), Reals::F32(&[2.0, 7.0 / 3.0]));
         assert_eq!(file.pairs(Split::Test).image.row(0), Reals::F32(&[3.0, 4.0, 5.0]));
         assert_eq!((file.classes(), file.training_data().validation.rows()), (2, 1));
+    }
+
+    /// Patches of one column: two of the first image, one of each other; one segment a text.
+    fn write_patches(path: &Path, image: &[f32], starts: [&[u32]; 2]) -> Result<FeatureFile> {
+        let data = small();
+        let segments = [0.5f32, 1.5, 2.5, 3.5];
+        let side = |values, starts| PatchTable { values, starts };
+        let table = FeatureTable {
+            image: data.0[..].into(),
+            text: data.1[..].into(),
+            patches: Some([side(image.into(), starts[0]), side(segments[..].into(), starts[1])]),
+            labels: &data.2,
+            split: &data.3,
+            classes: 2,
+        };
+        write_features(path, &table, &BTreeMap::new()).unwrap();
+        FeatureFile::open(path)
+    }
+
+    #[test]
+    fn patches_read_back_with_their_pairs_and_damage_to_them_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("features.safetensors");
+        let (image, four) = ([1.0, 2.0, 3.0, 4.0, 5.0], [0, 1, 2, 3, 4]);
+        let file = write_patches(&path, &image, [&[0, 2, 3, 4, 5], &four]).unwrap();
+        let train = file.training_data().train;
+        let patches = train.image.patches().unwrap();
+        assert_eq!((patches.counts(), &patches.rows().to_f64()[..]), (&[2, 1][..], &[1.0, 2.0, 4.0][..]));
+        assert_eq!(file.pairs(Split::Test).text.patches().unwrap().rows().to_f64(), [1.5]);
+        let mut broken = image;
+        broken[3] = f32::NAN;
+        for (image, starts, what) in [
+            (broken, [&[0, 2, 3, 4, 5][..], &four], "the feature of an image patch at row 3, column 0 is NaN"),
+            (image, [&[0, 2, 2, 4, 5], &four], "`image-patches`: row 1 has no patch"),
+            (image, [&[1, 2, 3, 4, 5], &four], "`image-patches`: patches from (Some(1), Some(5)) of 5 rows"),
+            (image, [&[0, 2, 3, 4, 5], &[0, 1, 3, 3, 4]], "`text-segments`: row 2 has no patch"),
+        ] {
+            let Err(Error::Data(text)) = write_patches(&path, &image, starts) else { panic!("{what}") };
+            assert!(text.contains(what), "{text}");
+        }
     }
 
     #[test]

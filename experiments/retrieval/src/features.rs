@@ -1,6 +1,8 @@
 //! Features of a data set: two matrices, labels and the split, memory-mapped read-only so that all
 //! attempts on a node share one copy.
 
+use crate::patches::{Patches, SelectedPatches};
+
 /// Part of a data set that a pair belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Split {
@@ -135,6 +137,7 @@ pub struct Rows<'a> {
     matrix: Reals<'a>,
     dims: usize,
     selection: &'a [u32],
+    patches: Option<Patches<'a>>,
 }
 
 impl<'a> Rows<'a> {
@@ -152,7 +155,29 @@ impl<'a> Rows<'a> {
         );
         let rows = matrix.len() / dims;
         assert!(selection.iter().all(|&row| (row as usize) < rows), "a selected row lies outside the {rows} rows");
-        Self { matrix, dims, selection }
+        Self { matrix, dims, selection, patches: None }
+    }
+
+    /// The same rows with the features of the patches of every row of the matrix.
+    ///
+    /// # Panics
+    /// If they are not of as many rows: a broken invariant of the loader.
+    #[must_use]
+    pub fn with_patches(self, patches: Patches<'a>) -> Self {
+        assert_eq!(patches.items(), self.matrix.len() / self.dims, "items with patches and rows of the matrix");
+        Self { patches: Some(patches), ..self }
+    }
+
+    /// The patches of all rows of the matrix, where the features have some.
+    #[must_use]
+    pub fn all_patches(&self) -> Option<Patches<'a>> {
+        self.patches
+    }
+
+    /// The patches of the selected rows, where the features have some.
+    #[must_use]
+    pub fn patches(&self) -> Option<SelectedPatches<'a>> {
+        self.patches.map(|patches| patches.of(self.selection))
     }
 
     /// Number of rows.
@@ -197,7 +222,7 @@ impl<'a> Rows<'a> {
     where
         'a: 'b,
     {
-        Rows::new(self.matrix, self.dims, selection)
+        Rows { patches: self.patches, ..Rows::new(self.matrix, self.dims, selection) }
     }
 }
 

@@ -20,6 +20,7 @@ pub mod normalise;
 pub mod npy;
 pub mod outcome;
 pub mod parameters;
+pub mod patches;
 pub mod protocol;
 pub mod registry;
 pub mod step;

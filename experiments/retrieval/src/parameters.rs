@@ -8,7 +8,7 @@ use experiment_spec::catalog::{AUTO, MethodEntry, Parameter, ParameterKind, Para
 use crate::error::{Error, Result};
 
 fn parameter(key: &str, kind: ParameterKind, default: ParameterValue, help: &str) -> Parameter {
-    Parameter { key: key.into(), kind, default, candidates: Vec::new(), help: help.into() }
+    Parameter { key: key.into(), kind, default, candidates: Vec::new(), asks_for_patches: false, help: help.into() }
 }
 
 /// A choice among the names of a table; the first is the default.
@@ -23,6 +23,12 @@ pub fn choice<T>(key: &str, table: &[(&str, T)], help: &str) -> Parameter {
 #[must_use]
 pub fn flag(key: &str, default: bool, help: &str) -> Parameter {
     parameter(key, ParameterKind::Bool, ParameterValue::Bool(default), help)
+}
+
+/// A switch that asks for features of patches of images and segments of texts.
+#[must_use]
+pub fn patches(key: &str, default: bool, help: &str) -> Parameter {
+    Parameter { asks_for_patches: true, ..flag(key, default, help) }
 }
 
 /// A whole number in a range.

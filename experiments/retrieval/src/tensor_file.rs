@@ -319,6 +319,12 @@ impl TensorFile {
         experiment_spec::ids::ContentHash::of(&self.map)
     }
 
+    /// Whether there is a tensor of that name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
     /// Sizes and values of an f32 or f64 tensor.
     ///
     /// # Errors

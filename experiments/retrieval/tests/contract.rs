@@ -59,6 +59,7 @@ fn own(method: &str) -> Vec<(&'static str, ParameterValue)> {
         "ccl" => vec![
             ("hidden", whole(64)),
             ("corr-steps", whole(200)),
+            ("joint-steps", whole(60)),
             ("tuning-steps", whole(300)),
             ("iterations", whole(300)),
             ("learning-rate", ParameterValue::Float(0.01)),
@@ -116,6 +117,7 @@ fn specification(method: &dyn Method, parameters: Parameters) -> RunSpec {
             encoder_revision: 1,
             epochs: 1,
             seed: 1,
+            patches: false,
         },
         seed: 7,
         protocol: REVISION,
@@ -139,8 +141,9 @@ fn bits(outcome: &Outcome) -> String {
 fn every_method_keeps_the_contract() {
     let set = |n, split| Synthetic::new(CLASSES, n, (30, 20), (1.5, 1.05), split);
     let (train, test) = (set(24, "train"), set(10, "test"));
-    let pairs = train.pairs();
-    let splits = Splits { training: TrainingData::new(pairs, pairs.none(), CLASSES as usize), test: test.pairs() };
+    let pairs = train.pairs_with_patches();
+    let training = TrainingData::new(pairs, pairs.none(), CLASSES as usize);
+    let splits = Splits { training, test: test.pairs_with_patches() };
     for method in registry() {
         let (key, label) = (method.entry().key, method.entry().label);
         gemm::set_threads(1);

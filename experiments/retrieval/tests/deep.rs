@@ -256,7 +256,7 @@ fn small_corr(more: &[(&'static str, ParameterValue)]) -> Vec<(&'static str, Par
 /// Every part of CCL three to five steps long.
 fn small_ccl() -> Vec<(&'static str, ParameterValue)> {
     let small = [("hidden", 6), ("rbm-steps", 3), ("rbm-batch-size", 16), ("corr-steps", 4), ("tuning-steps", 5)];
-    let small = small.into_iter().chain([("iterations", 4), ("batch-size", 8)]);
+    let small = small.into_iter().chain([("joint-steps", 3), ("iterations", 4), ("batch-size", 8)]);
     small.map(|(key, value)| (key, count(value))).collect()
 }
 
@@ -284,8 +284,10 @@ fn the_pretraining_of_corr_ae_is_made_once_for_all_variants() {
 #[test]
 fn resumed_after_any_pass_both_end_with_the_same_bits() {
     let (train, test) = sets();
-    let data = TrainingData::new(train.pairs(), test.pairs(), CLASSES);
-    for (key, said) in [
+    let plain = TrainingData::new(train.pairs(), test.pairs(), CLASSES);
+    let with_patches = TrainingData::new(train.pairs_with_patches(), test.pairs_with_patches(), CLASSES);
+    let both_grains = ("ccl", with_patches, small_ccl());
+    for (key, data, said) in [
         ("deep-sm", small_sm(&[("text-hidden", count(7))])),
         ("deep-sm", small_sm(&[("patience", count(0))])),
         ("dcca", small_cca(&[("batch-size", count(50))])),
@@ -295,7 +297,11 @@ fn resumed_after_any_pass_both_end_with_the_same_bits() {
         ("cmdn-lite", small_cmdn()),
         ("corr-ae", small_corr(&[("alpha", real(0.7))])),
         ("corr-ae", small_corr(&[("alpha", real(0.2)), ("pretrain", ParameterValue::Text("none".into()))])),
-    ] {
+    ]
+    .into_iter()
+    .map(|(key, said)| (key, plain, said))
+    .chain([both_grains])
+    {
         let mut seen = Every::default();
         let whole = fit_from(key, data, &said, &mut seen, None).unwrap();
         assert!(seen.0.len() >= 4, "{key}: {} checkpoints", seen.0.len());
@@ -310,12 +316,47 @@ fn resumed_after_any_pass_both_end_with_the_same_bits() {
 }
 
 #[test]
+fn ccl_learns_from_patches_where_there_are_some_and_says_so() {
+    let (train, test) = sets();
+    let data = |pairs| TrainingData::new(pairs, test.pairs(), CLASSES);
+    let (plain, with) = (data(train.pairs()), data(train.pairs_with_patches()));
+    let off: Vec<_> = small_ccl().into_iter().chain([("fine-grain", ParameterValue::Bool(false))]).collect();
+    let mut seen = [Every::default(), Every::default()];
+    let [of_coarse, of_both] = &mut seen;
+    let coarse = fit_from("ccl", plain, &small_ccl(), of_coarse, None).unwrap();
+    let both = fit_from("ccl", with, &small_ccl(), of_both, None).unwrap();
+    let asked = fit("ccl", with, &off);
+    assert!(asked.tensors().unwrap() == coarse.tensors().unwrap(), "without its fine grain CCL reads no patch");
+    // 4 machines and the autoencoder of the other grain, then 2 machines over both.
+    assert_eq!(of_both.0.len() - of_coarse.0.len(), 4 * 3 + 4 + 2 * 3);
+    let notes = |fitted: &dyn Fitted| fitted.record().notes;
+    assert_eq!(notes(coarse.as_ref()), ["coarse grain only: the features have no patches"]);
+    assert_eq!(notes(asked.as_ref()), ["coarse grain only: `fine-grain` is off"]);
+    assert_eq!(notes(both.as_ref()), ["both grains: 2.0 patches an image and 2.0 segments a text (means)"]);
+
+    let values = |rows: Rows<'_>| match both.embed_image(rows).unwrap().values {
+        EmbeddingValues::F32(values) => values,
+        EmbeddingValues::F64(_) => panic!("trained in f32"),
+    };
+    let refused = both.embed_image(test.pairs().image).unwrap_err().to_string();
+    assert!(refused.contains("features to embed have no patches"), "{refused}");
+    // Another draw's patches for the same wholes: every image moves.
+    let other = Synthetic::new(5, 10, (30, 20), (1.5, 1.05), "another test");
+    let (rows, others) = (test.pairs_with_patches().image, other.pairs_with_patches().image);
+    let (before, after) = (values(rows), values(test.pairs().image.with_patches(others.all_patches().unwrap())));
+    assert!(before.chunks(6).zip(after.chunks(6)).all(|(a, b)| a != b));
+}
+
+#[test]
 fn rows_are_embedded_alike_in_any_company() {
     let (train, test) = sets();
     let data = TrainingData::new(train.pairs(), test.pairs(), CLASSES);
-    for (key, said) in [("deep-sm", small_sm(&[])), ("dcca", small_cca(&[]))] {
+    let with_patches = TrainingData::new(train.pairs_with_patches(), test.pairs_with_patches(), CLASSES);
+    for (key, data, said) in
+        [("deep-sm", data, small_sm(&[])), ("dcca", data, small_cca(&[])), ("ccl", with_patches, small_ccl())]
+    {
         let fitted = fit(key, data, &said);
-        let all: Rows<'_> = test.pairs().image;
+        let all: Rows<'_> = test.pairs_with_patches().image;
         let whole = fitted.embed_image(all).unwrap();
         let alone = fitted.embed_image(all.with_selection(&all.selection()[7..8])).unwrap();
         let (EmbeddingValues::F32(whole), EmbeddingValues::F32(alone)) = (&whole.values, &alone.values) else {

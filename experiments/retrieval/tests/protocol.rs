@@ -166,6 +166,7 @@ fn specification() -> RunSpec {
         encoder_revision: 1,
         epochs: 1,
         seed: 1,
+        patches: false,
     };
     let parameters: Parameters = BTreeMap::from([("scale".into(), ParameterValue::Float(2.0))]);
     RunSpec {

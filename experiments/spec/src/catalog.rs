@@ -74,6 +74,10 @@ pub struct Parameter {
     /// Values that are tried on validation when the value is [`AUTO`]; where there are none it must be fixed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub candidates: Vec<ParameterValue>,
+    /// Whether the value `true` asks for features of patches of the images and segments of the texts beside those of
+    /// the wholes; they are made where the encoder can.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asks_for_patches: bool,
     /// What it does, in one sentence, with its source in the paper or spec.
     pub help: String,
 }
@@ -179,6 +183,9 @@ pub struct EncoderNetworks {
     pub image_dims: usize,
     /// Dimensions of the text features.
     pub text_dims: usize,
+    /// Whether it makes features of patches of the images and segments of the texts as well.
+    #[serde(default)]
+    pub patches: bool,
 }
 
 /// Everything that a submission may name.
@@ -239,6 +246,15 @@ impl MethodEntry {
     #[must_use]
     pub fn parameter(&self, key: &str) -> Option<&Parameter> {
         self.parameters.iter().find(|parameter| parameter.key == key)
+    }
+
+    /// Whether a run with these parameters learns from features of patches where there are some.
+    #[must_use]
+    pub fn asks_for_patches(&self, parameters: &Parameters) -> bool {
+        let asking = self.parameters.iter().filter(|parameter| parameter.asks_for_patches);
+        asking
+            .map(|parameter| parameters.get(&parameter.key).unwrap_or(&parameter.default))
+            .any(|value| *value == ParameterValue::Bool(true))
     }
 }
 

@@ -1,6 +1,6 @@
 //! From a submission to its steps: which runs there are, in which order, and which features they read.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::HashMap;
 
 use crate::{
     catalog::{Catalog, MethodEntry},
@@ -55,33 +55,26 @@ pub fn plan(submission: &Submission, catalog: &Catalog) -> Plan {
     let mut plan = Plan { extractions: Vec::new(), runs: Vec::with_capacity(submission.run_count()) };
     let mut known: HashMap<ContentHash, usize> = HashMap::new();
     // The first encoder seed of every data set before the second of any, as with the seeds of the runs.
-    let mut features = Vec::with_capacity(submission.data_sets.len());
-    for place in 0..submission.encoder_seeds.len() {
-        for choice in &submission.data_sets {
-            let Some(seed) = submission.encoder_seeds_of(choice).get(place) else { continue };
-            let spec = extraction(choice, *seed, submission, catalog);
-            let fingerprint = StepSpec::Extraction(spec.clone()).fingerprint();
-            let index = match known.entry(fingerprint) {
-                Entry::Occupied(known) => *known.get(),
-                Entry::Vacant(new) => {
-                    plan.extractions.push(PlannedExtraction { spec, fingerprint });
-                    *new.insert(plan.extractions.len() - 1)
-                }
-            };
-            features.push((choice, index));
-        }
-    }
+    let features: Vec<(&DataSetChoice, ExtractionSpec)> = (0..submission.encoder_seeds.len())
+        .flat_map(|place| submission.data_sets.iter().map(move |choice| (choice, place)))
+        .filter_map(|(choice, place)| Some((choice, *submission.encoder_seeds_of(choice).get(place)?)))
+        .map(|(choice, seed)| (choice, extraction(choice, seed, submission, catalog)))
+        .collect();
     for seed in &submission.seeds {
-        for (choice, index) in &features {
+        for (choice, spec) in &features {
             for row in &submission.rows {
-                let method = method(&row.method, catalog);
                 let parameters = row.parameters.get(&choice.shown());
+                let parameters = parameters.expect("a row has parameters for every data set of its file").clone();
+                let method = method(&row.method, catalog);
+                let patches = method.asks_for_patches(&parameters) && makes_patches(&spec.encoder, catalog);
+                let features = ExtractionSpec { patches, ..spec.clone() };
+                let extraction = interned(&mut plan.extractions, &mut known, &features);
                 let step = StepSpec::Run(RunSpec {
                     method: row.method.clone(),
                     method_revision: method.revision,
                     program: row.program.clone(),
-                    parameters: parameters.expect("a row has parameters for every data set of its file").clone(),
-                    features: plan.extractions[*index].spec.clone(),
+                    parameters,
+                    features,
                     seed: *seed,
                     protocol: catalog.protocol,
                 });
@@ -93,12 +86,25 @@ pub fn plan(submission: &Submission, catalog: &Catalog) -> Plan {
                     seed: *seed,
                     spec,
                     fingerprint,
-                    extraction: *index,
+                    extraction,
                 });
             }
         }
     }
     plan
+}
+
+/// Place of the extraction of `spec` among those planned, after which it is one of them.
+fn interned(
+    extractions: &mut Vec<PlannedExtraction>,
+    known: &mut HashMap<ContentHash, usize>,
+    spec: &ExtractionSpec,
+) -> usize {
+    let fingerprint = StepSpec::Extraction(spec.clone()).fingerprint();
+    *known.entry(fingerprint).or_insert_with(|| {
+        extractions.push(PlannedExtraction { spec: spec.clone(), fingerprint });
+        extractions.len() - 1
+    })
 }
 
 /// What the extraction for this data set with this seed of its encoder computes.
@@ -119,7 +125,13 @@ fn extraction(choice: &DataSetChoice, seed: u64, submission: &Submission, catalo
         encoder_revision: encoder.revision,
         epochs,
         seed,
+        patches: false,
     }
+}
+
+/// Whether the encoder of that key makes features of patches.
+fn makes_patches(key: &str, catalog: &Catalog) -> bool {
+    catalog.encoder(key).and_then(|encoder| encoder.networks.as_ref()).is_some_and(|networks| networks.patches)
 }
 
 /// The method of that key.

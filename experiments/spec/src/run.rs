@@ -189,6 +189,10 @@ pub struct ExtractionSpec {
     pub epochs: u32,
     /// Seed of the encoder's own training; 0 where nothing is trained.
     pub seed: u64,
+    /// Whether patches of the images and segments of the texts have features beside the wholes. Left out where they
+    /// have not, so that steps stored before there were any keep their fingerprints.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub patches: bool,
 }
 
 impl ExtractionSpec {
@@ -196,6 +200,12 @@ impl ExtractionSpec {
     #[must_use]
     pub fn shown_data_set(&self) -> String {
         self.split.shown(&self.data_set)
+    }
+
+    /// The encoder with what it makes beyond the usual, as it is shown.
+    #[must_use]
+    pub fn shown_encoder(&self) -> String {
+        if self.patches { format!("{} with patches", self.encoder) } else { self.encoder.clone() }
     }
 }
 

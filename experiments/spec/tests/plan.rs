@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use common::catalog;
 use experiment_spec::{
-    catalog::ParameterValue,
+    catalog::{Catalog, MethodEntry, Parameter, ParameterKind, ParameterValue},
     plan::{Plan, plan},
     run::StepSpec,
     spec::{Submission, parse},
@@ -235,4 +235,55 @@ fn the_split_is_part_of_the_identity_and_what_trains_nothing_has_no_seed() {
     assert_eq!((both.extractions[0].spec.epochs, both.extractions[0].spec.seed), (0, 0));
     let trained = of("[emoji]", "encoder-seed: 7\n");
     assert_eq!((trained.extractions[0].spec.epochs, trained.extractions[0].spec.seed), (30, 7));
+}
+
+/// The toy catalog with a method that asks for patches unless told otherwise; of its encoders `small-cnn` alone makes
+/// them.
+fn with_grained() -> Catalog {
+    let mut catalog = catalog();
+    let asking = Parameter {
+        key: "fine-grain".to_owned(),
+        kind: ParameterKind::Bool,
+        default: ParameterValue::Bool(true),
+        candidates: Vec::new(),
+        asks_for_patches: true,
+        help: String::new(),
+    };
+    let entry = catalog.method("cca").unwrap().clone();
+    let (key, label) = ("grained".to_owned(), "Grained".to_owned());
+    catalog.methods.push(MethodEntry { key, label, parameters: vec![asking], ..entry });
+    catalog
+}
+
+#[test]
+fn features_of_patches_are_planned_for_those_who_ask_where_the_encoder_makes_them() {
+    let yaml = "
+name: grains
+datasets: [emoji, wikipedia]
+seeds: 2
+methods:
+  - cca
+  - { method: grained, label: Both }
+  - { method: grained, label: Coarse, fine-grain: false }
+";
+    let catalog = with_grained();
+    let submission = parse(yaml, &catalog).unwrap();
+    let plan = plan(&submission, &catalog);
+    let extractions: Vec<_> =
+        plan.extractions.iter().map(|it| (it.spec.data_set.as_str(), it.spec.shown_encoder())).collect();
+    let expected = [("emoji", "small-cnn"), ("emoji", "small-cnn with patches"), ("wikipedia", "published")];
+    assert_eq!(extractions, expected.map(|(data_set, encoder)| (data_set, encoder.to_owned())));
+    assert_eq!(plan.runs.len(), 12);
+    for run in &plan.runs {
+        let wanted = run.label == "Both" && run.data_set == "emoji";
+        assert_eq!(run.spec.features.patches, wanted, "{} on {}", run.label, run.data_set);
+        assert_eq!(plan.extractions[run.extraction].spec, run.spec.features);
+    }
+    // What has no patches is the step that it was before there were any.
+    let json = StepSpec::Run(plan.runs[0].spec.clone()).canonical_json();
+    assert!(!json.contains("patches"), "{json}");
+
+    let alone = parse("name: one\ndatasets: [emoji]\nseeds: 1\nmethods: [grained]\n", &catalog).unwrap();
+    let alone = experiment_spec::plan::plan(&alone, &catalog);
+    assert!(alone.extractions.len() == 1 && alone.extractions[0].spec.patches, "no features that nobody reads");
 }

@@ -121,6 +121,7 @@ mod tests {
             encoder_revision: 1,
             epochs: 1,
             seed: 1,
+            patches: false,
         };
         let run = |method: &str| {
             start(StepSpec::Run(RunSpec {

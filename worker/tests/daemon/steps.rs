@@ -35,6 +35,7 @@ pub(crate) fn step(method: &str, iterations: u64) -> StepSpec {
         encoder_revision: 1,
         epochs: 1,
         seed: 1,
+        patches: false,
     };
     StepSpec::Run(RunSpec {
         method: method.into(),

@@ -76,6 +76,8 @@ pub struct RawPairs {
     pub side: usize,
     /// Texts as they are written.
     pub texts: Vec<String>,
+    /// Sentences of each text, or what stands for them; at least one.
+    pub segments: Vec<Vec<String>>,
     /// Classes, in `0..classes`.
     pub labels: Vec<u32>,
     /// Number of classes.
@@ -117,17 +119,22 @@ impl RawPairs {
     pub fn check(&self, entry: &DataSetEntry, split: &SplitEntry) -> Result<()> {
         let n = self.len();
         let fail = |why: String| Err(Error::Data(format!("data set {}: {why}", entry.key)));
-        if [self.texts.len(), self.labels.len(), self.split.len()] != [n; 3]
+        if [self.texts.len(), self.segments.len(), self.labels.len(), self.split.len()] != [n; 4]
             || self.images.len() != n * self.side * self.side * 3
         {
             return fail(format!(
-                "{n} ids, {} bytes of images of side {}, {} texts, {} labels and {} split entries do not fit together",
+                "{n} ids, {} bytes of images of side {}, {} texts, {} lists of segments, {} \
+                 labels and {} split entries do not fit together",
                 self.images.len(),
                 self.side,
                 self.texts.len(),
+                self.segments.len(),
                 self.labels.len(),
                 self.split.len()
             ));
+        }
+        if let Some(row) = self.segments.iter().position(Vec::is_empty) {
+            return fail(format!("pair {} has a text without segments", self.ids[row]));
         }
         for (part, wanted) in Split::ALL.into_iter().zip([split.train, split.validation, split.test]) {
             let found = self.rows(part).len();

@@ -1,8 +1,8 @@
 //! Emoji: 1,914 pairs of a picture and its names in 9 classes, embedded in the program.
 //!
 //! Pictures are the 72x72 PNG files of Twemoji (graphics CC BY 4.0, Copyright 2020 Twitter, Inc and other
-//! contributors), composited on white; texts are the name and the shortcodes of crate `emojis`; classes are
-//! its groups. Skin-tone variants are left out. The test part is the committed list `emoji_test.txt`; the
+//! contributors), composited on white; texts are the name and the shortcodes of crate `emojis`, each of which is a
+//! segment of the text; classes are its groups. Skin-tone variants are left out. The test part is the committed list `emoji_test.txt`; the
 //! validation part is a tenth of the rest, drawn class by class from a fixed seed.
 
 use std::{collections::BTreeSet, io::Cursor, sync::LazyLock};
@@ -47,9 +47,10 @@ const GROUPS: [(Group, &str); 9] = [
 #[derive(Clone, Copy, Debug)]
 pub struct Emoji;
 
-/// One pair: its manifest line and the bytes of its PNG file.
+/// One pair: its manifest line, its names one by one, and the bytes of its PNG file.
 struct Pair {
     line: ManifestLine,
+    names: Vec<&'static str>,
     png: &'static [u8],
 }
 
@@ -66,10 +67,11 @@ fn pairs() -> Vec<Pair> {
             let id: Vec<String> = emoji.as_str().chars().map(|c| format!("{:x}", u32::from(c))).collect();
             let id = id.join("-");
             let label = GROUPS.iter().zip(0..).find(|((group, _), _)| *group == emoji.group())?.1;
-            let text = std::iter::once(emoji.name()).chain(emoji.shortcodes()).collect::<Vec<_>>().join(" ");
+            let names: Vec<&str> = std::iter::once(emoji.name()).chain(emoji.shortcodes()).collect();
+            let text = names.join(" ");
             let split = if held_out.contains(id.as_str()) { Split::Test } else { Split::Train };
             let png: &[u8] = asset;
-            Some(Pair { line: ManifestLine { split, id, label, image: ContentHash::of(png), text }, png })
+            Some(Pair { line: ManifestLine { split, id, label, image: ContentHash::of(png), text }, names, png })
         })
         .collect();
     for label in 0..9 {
@@ -147,7 +149,7 @@ impl Emoji {
     /// [`Error::Data`] when a picture cannot be decoded.
     pub fn pairs(&self) -> Result<RawPairs> {
         let mut images = Vec::with_capacity(PAIRS.len() * (SIDE * SIDE * 3) as usize);
-        for Pair { line, png } in PAIRS.iter() {
+        for Pair { line, png, .. } in PAIRS.iter() {
             decode(png, &mut images)
                 .map_err(|why| Error::Data(format!("data set {KEY}: picture {} cannot be used: {why}", line.id)))?;
         }
@@ -157,6 +159,7 @@ impl Emoji {
             images,
             side: SIDE as usize,
             texts: column(|line| line.text.clone()),
+            segments: PAIRS.iter().map(|pair| pair.names.iter().map(|&name| name.to_owned()).collect()).collect(),
             labels: PAIRS.iter().map(|pair| pair.line.label).collect(),
             classes: GROUPS.len(),
             split: PAIRS.iter().map(|pair| pair.line.split).collect(),
@@ -183,6 +186,7 @@ mod tests {
             assert!((train + validation).abs_diff(10 * validation) <= 5, "{label}: {train} {validation}");
         }
         assert_eq!(raw.texts[0], "grinning face grinning");
+        assert_eq!(raw.segments[0], ["grinning face", "grinning"]);
         // U+1F7E5, the red square: white corners, red centre (the fill of the SVG drawing, #DD2E44).
         let red = raw.ids.iter().position(|id| id == "1f7e5").unwrap();
         assert_eq!(raw.image(red)[..3], [255, 255, 255]);

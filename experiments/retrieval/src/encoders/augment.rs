@@ -13,6 +13,19 @@ impl Placement {
     /// As it is.
     pub const IDENTITY: Self = Self { matrix: [1.0, 0.0, 0.0, 1.0], shift: [0.0, 0.0] };
 
+    /// The corners and the centre, each half as high and wide as the picture: what stands for its patches (spec C.10).
+    pub const CROPS: [Self; 5] = [
+        Self::half_at([-0.5, -0.5]),
+        Self::half_at([0.5, -0.5]),
+        Self::half_at([-0.5, 0.5]),
+        Self::half_at([0.5, 0.5]),
+        Self::half_at([0.0, 0.0]),
+    ];
+
+    const fn half_at(shift: [f32; 2]) -> Self {
+        Self { matrix: [0.5, 0.0, 0.0, 0.5], shift }
+    }
+
     /// Turned by up to 0.25 rad, each axis stretched by up to a fifth, shifted by up to a ninth of the half
     /// side, and mirrored half of the time.
     #[allow(clippy::cast_possible_truncation)]
@@ -57,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_identity_averages_areas_and_a_shift_brings_white_in() {
+    fn the_identity_averages_areas_crops_are_parts_and_a_shift_brings_white_in() {
         let picture: Vec<u8> = (0..8 * 8 * 3).map(|i| u8::try_from(i % 251).unwrap()).collect();
         let mut out = vec![9.0; 4 * 4 * 3];
         sample(&picture, 8, Placement::IDENTITY, &mut out, 4);
@@ -66,6 +79,15 @@ mod tests {
             let mean = (at(0, 0) + at(0, 1) + at(1, 0) + at(1, 1)) / 1020.0;
             assert!((out[(y * 4 + x) * 3 + c] - mean).abs() < 1e-6);
         }
+        for (crop, (row, column)) in Placement::CROPS.into_iter().zip([(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)]) {
+            // At half the side a crop is the picture's own pixels.
+            sample(&picture, 8, crop, &mut out, 4);
+            for (y, x, c) in [(0, 0, 0), (3, 2, 1), (1, 3, 2)] {
+                let pixel = 255.0 - f32::from(picture[((row + y) * 8 + column + x) * 3 + c]);
+                assert!((out[(y * 4 + x) * 3 + c] - pixel / 255.0).abs() < 1e-6, "{crop:?}");
+            }
+        }
+        sample(&picture, 8, Placement::IDENTITY, &mut out, 4);
         let right = Placement { shift: [0.5, 0.0], ..Placement::IDENTITY };
         let mut moved = vec![9.0; 4 * 4 * 3];
         sample(&picture, 8, right, &mut moved, 4);

@@ -14,6 +14,8 @@ pub struct EncodeContext<'a> {
     pub seed: u64,
     /// Passes over the training pairs.
     pub epochs: u32,
+    /// Whether patches and segments are wanted beside the wholes.
+    pub patches: bool,
     /// Told about every iteration; keeps checkpoints; may ask to stop.
     pub observer: &'a mut dyn Observer,
     /// Where to go on from, when an earlier attempt left a checkpoint.
@@ -46,6 +48,15 @@ impl Matrix {
     }
 }
 
+/// Features of the patches of all images, or of the segments of all texts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EncodedPatches {
+    /// Row-major, pair by pair.
+    pub values: Matrix,
+    /// Those of pair n are the rows from entry n to before entry n + 1.
+    pub starts: Vec<u32>,
+}
+
 /// Features of all pairs, training, validation and test alike.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EncodedPairs {
@@ -53,6 +64,8 @@ pub struct EncodedPairs {
     pub image: Matrix,
     /// `n x text_dims`, row-major, in the precision of the image features.
     pub text: Matrix,
+    /// Of the patches of every image and of the segments of every text, where they were asked for.
+    pub patches: Option<[EncodedPatches; 2]>,
     /// Facts worth keeping: accuracy of each head on each part, by name.
     pub facts: BTreeMap<String, f64>,
 }
@@ -62,7 +75,8 @@ pub trait Encoder: Sync {
     /// Key, revision, dimensions.
     fn entry(&self) -> EncoderEntry;
 
-    /// Trains on the labels of the training part alone, then encodes every pair. Labels of the other parts
+    /// Trains on the labels of the training part alone, then encodes every pair, and its patches where they are asked
+    /// for: they change nothing of the rest. Labels of the other parts
     /// are used for nothing but the accuracies among the facts.
     ///
     /// # Errors

@@ -27,11 +27,14 @@ impl Encoder for Given {
         }
     }
 
-    fn encode(&self, pairs: &LoadedPairs, _: EncodeContext<'_>) -> Result<EncodedPairs> {
+    fn encode(&self, pairs: &LoadedPairs, context: EncodeContext<'_>) -> Result<EncodedPairs> {
         let LoadedPairs::Given(given) = pairs else {
             return Err(Error::User(format!("the encoder {KEY} reads data sets with features of their own alone")));
         };
+        if context.patches {
+            return Err(Error::User(format!("the encoder {KEY} has no features of patches")));
+        }
         let (image, text) = (Matrix::F64(given.image.clone()), Matrix::F64(given.text.clone()));
-        Ok(EncodedPairs { image, text, facts: BTreeMap::new() })
+        Ok(EncodedPairs { image, text, patches: None, facts: BTreeMap::new() })
     }
 }

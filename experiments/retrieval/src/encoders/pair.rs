@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    encoder::{EncodeContext, EncodedPairs, Matrix},
+    encoder::{EncodeContext, EncodedPairs, EncodedPatches, Matrix},
     softmax::{BatchLoss, largest},
 };
 use crate::{
@@ -31,6 +31,8 @@ pub trait Encoding {
     fn restore(&mut self, tensors: &[NamedTensor]) -> Result<()>;
     /// Features of every pair and the head's logits (`n x classes`).
     fn encode(&mut self) -> (Vec<f32>, Vec<f32>);
+    /// Features of the patches of every image, or of the segments of every text, pair by pair, and how many each has.
+    fn encode_patches(&mut self) -> (Vec<f32>, Vec<usize>);
 }
 
 /// Trains and encodes.
@@ -39,14 +41,14 @@ pub trait Encoding {
 /// A loss or feature that is not a number (named, with its iteration), a stop, an unusable checkpoint.
 ///
 /// # Panics
-/// Never: both sides are encoded.
+/// Never: both sides are encoded, and no data set has 2^32 patches.
 pub fn encode(
     raw: &RawPairs,
     mut image: impl Encoding,
     mut text: impl Encoding,
     context: EncodeContext<'_>,
 ) -> Result<EncodedPairs> {
-    let EncodeContext { observer, resume, .. } = context;
+    let EncodeContext { observer, resume, patches, .. } = context;
     let total = image.iterations() + text.iterations();
     let mut done = 0;
     if let Some(checkpoint) = resume {
@@ -72,20 +74,37 @@ pub fn encode(
         }
     }
     let mut facts = BTreeMap::new();
-    let mut sides = Vec::new();
+    let (mut sides, mut parts) = (Vec::new(), Vec::new());
     for side in [&mut image as &mut dyn Encoding, &mut text] {
         let (features, logits) = side.encode();
-        if features.iter().any(|value| !value.is_finite()) {
+        let unusable = |features: &[f32]| features.iter().any(|value| !value.is_finite());
+        if unusable(&features) {
             return Err(Error::Nan { what: format!("an {} feature", side.name()), iteration: total });
         }
         for part in Split::ALL {
             facts.insert(format!("{}.accuracy.{}", side.name(), part.name()), accuracy(raw, part, &logits));
         }
         sides.push(Matrix::F32(features));
+        if patches {
+            let (features, counts) = side.encode_patches();
+            if unusable(&features) {
+                return Err(Error::Nan { what: format!("a feature of {} patches", side.name()), iteration: total });
+            }
+            parts.push(EncodedPatches { values: Matrix::F32(features), starts: starts(&counts) });
+        }
     }
     let text = sides.pop().expect("two sides were pushed");
     let image = sides.pop().expect("two sides were pushed");
-    Ok(EncodedPairs { image, text, facts })
+    Ok(EncodedPairs { image, text, patches: parts.try_into().ok(), facts })
+}
+
+/// Where the patches of each pair begin, and where the last one's end.
+fn starts(counts: &[usize]) -> Vec<u32> {
+    let ends = counts.iter().scan(0, |end, count| {
+        *end += u32::try_from(*count).expect("a picture or a text has fewer than 2^32 patches");
+        Some(*end)
+    });
+    std::iter::once(0).chain(ends).collect()
 }
 
 /// Share of the pairs of a part whose largest logit is the label's; 0 for an empty part.
@@ -123,6 +142,7 @@ mod tests {
                 .iter()
                 .map(|&label| format!("a {} square", ["red", "green", "blue"][label as usize]))
                 .collect(),
+            segments: (0..30).map(|row| vec!["a square".to_owned(); 1 + row % 2]).collect(),
             split: (0..30).map(|row| Split::ALL[if row < 21 { 0 } else { row % 2 + 1 }]).collect(),
             labels,
             classes: 3,
@@ -142,8 +162,44 @@ mod tests {
     const SMALL_TEXT: TextSettings = TextSettings { dims: 6, maps: 5, batch: 8, epochs: 8, rate: 1e-2, ..TEXT };
 
     fn run(raw: &RawPairs, seed: u64, observer: &mut dyn Observer, resume: Option<Checkpoint>) -> Result<EncodedPairs> {
+        run_with(raw, false, EncodeContext { seed, epochs: 8, patches: false, observer, resume })
+    }
+
+    fn run_with(raw: &RawPairs, patches: bool, context: EncodeContext<'_>) -> Result<EncodedPairs> {
+        let seed = context.seed;
         let (image, text) = (ImageCnn::new(raw, seed, SMALL_IMAGE), WordCnn::new(raw, seed, SMALL_TEXT));
-        encode(raw, image, text, EncodeContext { seed, epochs: 8, observer, resume })
+        encode(raw, image, text, EncodeContext { patches, ..context })
+    }
+
+    #[test]
+    fn patches_are_encoded_by_the_same_networks_and_change_nothing_of_the_wholes() {
+        let mut raw = pairs();
+        // The first text is its own one segment, the second the same text twice.
+        raw.segments[0] = vec![raw.texts[0].clone()];
+        raw.segments[1] = vec![raw.texts[1].clone(); 2];
+        for (at, value) in (29 * 432..).zip(0..432) {
+            let (y, x, channel) = (value / 36, value / 3 % 12, value % 3);
+            raw.images[at] = raw.images[(y / 2 * 12 + 6 + x / 2) * 3 + channel];
+        }
+        let context = |observer| EncodeContext { seed: 7, epochs: 8, patches: false, observer, resume: None };
+        let mut silent = [Silent; 2];
+        let [first, second] = &mut silent;
+        let whole = run_with(&raw, false, context(first)).unwrap();
+        let both = run_with(&raw, true, context(second)).unwrap();
+        assert_eq!(EncodedPairs { patches: None, ..both.clone() }, whole);
+        let [image, text] = both.patches.unwrap();
+        let values = |matrix: &Matrix| matrix.reals().to_f64();
+        assert_eq!(image.starts, (0..=30).map(|row| 5 * row).collect::<Vec<_>>());
+        assert_eq!(values(&image.values).len(), 30 * 5 * 16);
+        assert_eq!((&text.starts[..4], text.starts[30]), (&[0, 1, 3, 4][..], 45));
+        let (segments, texts) = (values(&text.values), values(&both.text));
+        let close = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+        assert!(close(&segments[..15], &texts[..15]));
+        assert!(close(&segments[15..30], &texts[15..30]) && close(&segments[30..45], &texts[15..30]));
+        assert!(!close(&segments[45..60], &texts[30..45]), "a segment is not its text");
+        // The last picture is the first one's second crop, every pixel four times.
+        let (crops, pictures) = (values(&image.values), values(&both.image));
+        assert!(close(&crops[16..32], &pictures[29 * 16..]) && !close(&crops[..16], &crops[16..32]));
     }
 
     /// Keeps every checkpoint of some iterations and stops at one.

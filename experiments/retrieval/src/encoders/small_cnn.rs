@@ -81,6 +81,7 @@ impl Encoder for SmallCnn {
                 default_epochs: 30,
                 image_dims: FEATURES,
                 text_dims: super::word_cnn::FEATURES,
+                patches: true,
             }),
         }
     }
@@ -115,6 +116,23 @@ impl<'a> ImageCnn<'a> {
         let shape = ImageShape { side, channels, pools, features, classes: raw.classes };
         let net = ImageNet::new(shape, seed);
         Self { raw, train: raw.rows(Split::Train), seed, settings, net, input: Vec::new() }
+    }
+
+    /// Features of all pictures, row by row each at every one of these placements, and the logits of each.
+    fn encode_at(&mut self, placements: &[Placement]) -> (Vec<f32>, Vec<f32>) {
+        let ImageSettings { side, features, batch, .. } = self.settings;
+        let all: Vec<(usize, Placement)> =
+            (0..self.raw.len()).flat_map(|row| placements.iter().map(move |placement| (row, *placement))).collect();
+        let (mut values, mut logits) = (Vec::new(), Vec::new());
+        values.reserve_exact(all.len() * features);
+        for some in all.chunks(batch) {
+            let (rows, placements): (Vec<usize>, Vec<Placement>) = some.iter().copied().unzip();
+            self.load(&rows, &placements);
+            let (some, heads) = self.net.encode(&self.input[..rows.len() * side * side * 3], rows.len());
+            values.extend_from_slice(some);
+            logits.extend_from_slice(heads);
+        }
+        (values, logits)
     }
 
     fn load(&mut self, rows: &[usize], placements: &[Placement]) {
@@ -161,18 +179,12 @@ impl Encoding for ImageCnn<'_> {
     }
 
     fn encode(&mut self) -> (Vec<f32>, Vec<f32>) {
-        let n = self.raw.len();
-        let (mut features, mut logits) = (Vec::new(), Vec::new());
-        features.reserve_exact(n * self.settings.features);
-        let all: Vec<usize> = (0..n).collect();
-        for rows in all.chunks(self.settings.batch) {
-            self.load(rows, &vec![Placement::IDENTITY; rows.len()]);
-            let size = self.settings.side * self.settings.side * 3;
-            let (some, heads) = self.net.encode(&self.input[..rows.len() * size], rows.len());
-            features.extend_from_slice(some);
-            logits.extend_from_slice(heads);
-        }
-        (features, logits)
+        self.encode_at(&[Placement::IDENTITY])
+    }
+
+    fn encode_patches(&mut self) -> (Vec<f32>, Vec<usize>) {
+        let counts = vec![Placement::CROPS.len(); self.raw.len()];
+        (self.encode_at(&Placement::CROPS).0, counts)
     }
 }
 

@@ -57,6 +57,7 @@ pub struct WordCnn<'a> {
     raw: &'a RawPairs,
     train: Vec<usize>,
     texts: Vec<Vec<u32>>,
+    segments: Vec<Vec<u32>>,
     seed: u64,
     settings: TextSettings,
     net: WordNet<f32>,
@@ -71,7 +72,8 @@ impl<'a> WordCnn<'a> {
         let TextSettings { dims, maps, .. } = settings;
         let shape = WordShape { rows: vocabulary.rows(), dims, maps, classes: raw.classes };
         let texts = raw.texts.iter().map(|text| vocabulary.numbers(text)).collect();
-        Self { raw, train, texts, seed, settings, net: WordNet::new(shape, seed) }
+        let segments = raw.segments.iter().flatten().map(|segment| vocabulary.numbers(segment)).collect();
+        Self { raw, train, texts, segments, seed, settings, net: WordNet::new(shape, seed) }
     }
 }
 
@@ -110,13 +112,23 @@ impl Encoding for WordCnn<'_> {
     }
 
     fn encode(&mut self) -> (Vec<f32>, Vec<f32>) {
-        let (mut features, mut logits) = (Vec::new(), Vec::new());
-        for texts in self.texts.chunks(self.settings.batch) {
-            let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-            let (some, heads) = self.net.encode(&texts);
-            features.extend_from_slice(some);
-            logits.extend_from_slice(heads);
-        }
-        (features, logits)
+        encoded(&mut self.net, &self.texts, self.settings.batch)
     }
+
+    fn encode_patches(&mut self) -> (Vec<f32>, Vec<usize>) {
+        let counts = self.raw.segments.iter().map(Vec::len).collect();
+        (encoded(&mut self.net, &self.segments, self.settings.batch).0, counts)
+    }
+}
+
+/// Features of some texts and the head's logits, a batch at a time.
+fn encoded(net: &mut WordNet<f32>, texts: &[Vec<u32>], batch: usize) -> (Vec<f32>, Vec<f32>) {
+    let (mut features, mut logits) = (Vec::new(), Vec::new());
+    for texts in texts.chunks(batch) {
+        let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        let (some, heads) = net.encode(&texts);
+        features.extend_from_slice(some);
+        logits.extend_from_slice(heads);
+    }
+    (features, logits)
 }

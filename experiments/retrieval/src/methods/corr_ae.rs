@@ -137,7 +137,7 @@ impl Corresponding {
             batch: reader.size("rbm-batch-size"),
             units: UnitKind::Rbm,
         };
-        let stacks = if pretrained { Some(RbmStacks::new(shape, columns, seed, on)?) } else { None };
+        let stacks = if pretrained { Some(RbmStacks::new("", shape, columns, seed, on)?) } else { None };
         let plan = Plan {
             variant: reader.choice("variant", &VARIANTS),
             alpha: reader.float("alpha"),
@@ -152,7 +152,7 @@ impl Corresponding {
             features,
             stacks,
             lifted: None,
-            network: CorrNet::new(plan, seed, on)?,
+            network: CorrNet::new("", plan, seed, on)?,
             iterations: reader.count("iterations"),
             batch: reader.size("batch-size"),
             seed,

@@ -22,6 +22,11 @@ const DECAY: f64 = 1e-3;
 const MOMENTUM_STEPS: u64 = 10_000;
 const SPARSITY: Sparsity = Sparsity { target: 0.1, cost: 0.01 };
 
+/// Settings of machines over what others say: the joint and combination machines of CMDN (spec C.6), those over both
+/// grains of CCL.
+pub const OVER_OTHERS: Settings =
+    Settings { visible: Visible::Logistic, rate: 0.01, decay: 1e-4, momentum_steps: 5_000, sparsity: None };
+
 /// Features of the training pairs of both modalities, standardised: `[n, columns]`.
 #[derive(Clone, Debug)]
 pub struct Inputs {
@@ -60,17 +65,20 @@ pub struct Shape {
 /// The four machines: of the images first and second, of the texts first and second.
 #[derive(Debug)]
 pub struct RbmStacks {
+    names: [String; 4],
     shape: Shape,
     machines: [Unit; 4],
     seed: u64,
 }
 
 impl RbmStacks {
-    /// Machines that have learnt nothing yet, for features of these columns.
+    /// Machines that have learnt nothing yet, for features of these columns. Their names begin with `prefix`: it tells
+    /// apart the machines of one method, in its draws and in its checkpoints.
     ///
     /// # Errors
     /// When the device has no room.
-    pub fn new(shape: Shape, columns: [usize; 2], seed: u64, on: (&Device, DType)) -> Result<Self> {
+    pub fn new(prefix: &str, shape: Shape, columns: [usize; 2], seed: u64, on: (&Device, DType)) -> Result<Self> {
+        let names = ["image.rbm1", "image.rbm2", "text.rbm1", "text.rbm2"].map(|name| format!("{prefix}{name}"));
         let settings = |visible, rate| Settings {
             visible,
             rate,
@@ -78,19 +86,19 @@ impl RbmStacks {
             momentum_steps: MOMENTUM_STEPS,
             sparsity: Some(SPARSITY),
         };
-        let first = |name, columns, hidden| {
+        let first = |name: &str, columns, hidden| {
             Unit::new(shape.units, name, (columns, hidden), settings(Visible::Gaussian, GAUSSIAN_RATE), seed, on)
         };
-        let second = |name, [below, hidden]: [usize; 2], rate| {
+        let second = |name: &str, [below, hidden]: [usize; 2], rate| {
             Unit::new(shape.units, name, (below, hidden), settings(Visible::Logistic, rate), seed, on)
         };
         let machines = [
-            first("image.rbm1", columns[0], shape.image[0])?,
-            second("image.rbm2", shape.image, SECOND_RATES[0])?,
-            first("text.rbm1", columns[1], shape.text[0])?,
-            second("text.rbm2", shape.text, SECOND_RATES[1])?,
+            first(&names[0], columns[0], shape.image[0])?,
+            second(&names[1], shape.image, SECOND_RATES[0])?,
+            first(&names[2], columns[1], shape.text[0])?,
+            second(&names[3], shape.text, SECOND_RATES[1])?,
         ];
-        Ok(Self { shape, machines, seed })
+        Ok(Self { names, shape, machines, seed })
     }
 
     /// Steps of all four machines.
@@ -111,7 +119,7 @@ impl RbmStacks {
         let turn = (step - 1) / self.shape.steps;
         let within = step - turn * self.shape.steps;
         let turn = usize::try_from(turn).expect("below 4");
-        let (machine, name) = (turn, ["image.rbm1", "image.rbm2", "text.rbm1", "text.rbm2"][turn]);
+        let (machine, name) = (turn, &self.names[turn]);
         let features = if machine < 2 { &inputs.image } else { &inputs.text };
         let rows = batch(self.seed, name, features.dim(0)?, self.shape.batch, within);
         let mut visible = features.index_select(&Tensor::new(rows, features.device())?, 0)?;
@@ -179,7 +187,7 @@ mod tests {
 
     fn take_turns(units: UnitKind) {
         let shape = Shape { image: [5, 3], text: [4, 2], steps: 7, batch: 8, units };
-        let new = || RbmStacks::new(shape, [6, 4], 3, (&CPU, DType::F32)).unwrap();
+        let new = || RbmStacks::new("", shape, [6, 4], 3, (&CPU, DType::F32)).unwrap();
         let weights = |it: &RbmStacks| {
             it.machines.each_ref().map(|machine| machine.upward().unwrap().weight.to_vec2::<f32>().unwrap().concat())
         };

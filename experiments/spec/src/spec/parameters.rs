@@ -76,6 +76,7 @@ mod tests {
             kind: ParameterKind::Float { min: 0.0, max: 9.0 },
             default,
             candidates: Vec::new(),
+            asks_for_patches: false,
             help: String::new(),
         };
         let entry = MethodEntry {

@@ -128,15 +128,17 @@ fn features(records: &[&RunRecord], catalog: &Catalog) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let mut out = Vec::new();
     for record in records {
-        let encoder = record.spec.as_ref().map_or("encoder", |spec| spec.features.encoder.as_str());
-        if !seen.insert((&record.data_set, encoder, record.encoder_seed, &record.features_hash)) {
+        let spec = record.spec.as_ref().map(|spec| &spec.features);
+        let (encoder, shown) =
+            spec.map_or(("encoder", "encoder".to_owned()), |spec| (spec.encoder.as_str(), spec.shown_encoder()));
+        if !seen.insert((&record.data_set, shown.clone(), record.encoder_seed, &record.features_hash)) {
             continue;
         }
         let hash: String = record.features_hash.chars().take(HASH_DIGITS).collect();
         let content = if hash.is_empty() { "not made yet".to_owned() } else { format!("content {hash}") };
         let trained = catalog.encoder(encoder).is_none_or(|encoder| encoder.networks.is_some());
         let made = if trained { format!("encoder seed {}", record.encoder_seed) } else { "nothing trained".to_owned() };
-        out.push(format!("{} by {encoder}, {made}, {content}", record.data_set));
+        out.push(format!("{} by {shown}, {made}, {content}", record.data_set));
     }
     out
 }
@@ -169,12 +171,26 @@ fn departures(records: &[&RunRecord], catalog: &Catalog) -> Vec<String> {
     entries.flat_map(|entry| entry.departures.iter().map(|text| format!("{}: {text}", entry.label))).collect()
 }
 
-/// What a reader has to know of the fits, each sentence once for a label.
+/// What a reader has to know of the fits, each sentence once for a label; with the data sets that it holds for where it
+/// does not hold for all that the label has scores on.
 fn notes(records: &[&RunRecord]) -> Vec<String> {
-    let mut seen = BTreeSet::new();
-    let scored = records.iter().filter_map(|record| Some((record, record.counted()?)));
-    let sentences = scored.flat_map(|(record, scores)| {
-        scores.notes.iter().map(|note| format!("{}: {}", record.label, clean(note, MOST_NOTE_CHARS)))
+    let mut data_sets: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut sentences: Vec<((&str, String), BTreeSet<&str>)> = Vec::new();
+    for (record, scores) in records.iter().filter_map(|record| Some((record, record.counted()?))) {
+        data_sets.entry(&record.label).or_default().insert(&record.data_set);
+        for note in &scores.notes {
+            let key = (record.label.as_str(), clean(note, MOST_NOTE_CHARS));
+            match sentences.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, on)) => _ = on.insert(&record.data_set),
+                None => sentences.push((key, BTreeSet::from([record.data_set.as_str()]))),
+            }
+        }
+    }
+    let told = sentences.into_iter().map(|((label, note), on)| {
+        if data_sets.get(label).is_some_and(|all| *all == on) {
+            return format!("{label}: {note}");
+        }
+        format!("{label} on {}: {note}", on.into_iter().collect::<Vec<_>>().join(", "))
     });
-    sentences.filter(|sentence| seen.insert(sentence.clone())).collect()
+    told.collect()
 }

@@ -76,7 +76,14 @@ fn method(key: &str, label: &str, parameters: Vec<Parameter>) -> MethodEntry {
 }
 
 fn parameter(key: &str, kind: ParameterKind, default: ParameterValue) -> Parameter {
-    Parameter { key: key.to_owned(), kind, default, candidates: Vec::new(), help: String::new() }
+    Parameter {
+        key: key.to_owned(),
+        kind,
+        default,
+        candidates: Vec::new(),
+        asks_for_patches: false,
+        help: String::new(),
+    }
 }
 
 fn choice(key: &str, names: &[&str]) -> Parameter {
@@ -122,6 +129,11 @@ fn encoder(key: &str) -> EncoderEntry {
         key: key.to_owned(),
         revision: 1,
         description: String::new(),
-        networks: (key != "given").then_some(EncoderNetworks { default_epochs: 30, image_dims: 8, text_dims: 4 }),
+        networks: (key != "given").then_some(EncoderNetworks {
+            default_epochs: 30,
+            image_dims: 8,
+            text_dims: 4,
+            patches: key == "small-cnn",
+        }),
     }
 }

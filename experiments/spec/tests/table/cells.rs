@@ -251,6 +251,26 @@ fn what_a_fit_chose_and_what_it_has_to_say_stand_under_the_table() {
     };
     assert_eq!(facts("Selection"), ["dims, kappa chosen on validation pairs by the bi-modal average"]);
     assert_eq!(facts("Note"), ["KCCA: rank 9 of 10", "KCCA: held out"]);
+
+    let on = |data_set: &str, notes: &[&str]| RunRecord { data_set: data_set.to_owned(), ..noted(1, notes) };
+    let table =
+        table_of(&[on("a", &["both grains", "slow"]), on("b", &["coarse", "slow"]), on("c", &["coarse", "slow"])]);
+    let notes: Vec<&str> = table.facts.iter().filter(|it| it.name == "Note").map(|it| it.value.as_str()).collect();
+    assert_eq!(notes, ["KCCA on a: both grains", "KCCA: slow", "KCCA on b, c: coarse"]);
+}
+
+#[test]
+fn features_with_patches_are_told_from_those_without() {
+    let plain = scored("d", "CCA", 1, [0.5; 6]);
+    let mut with = RunRecord { features_hash: "fedcba9876543210".to_owned(), ..scored("d", "CCL", 1, [0.5; 6]) };
+    with.spec.as_mut().unwrap().features.patches = true;
+    let table = table_of(&[plain, with]);
+    let told: Vec<&str> = table.facts.iter().filter(|it| it.name == "Features").map(|it| it.value.as_str()).collect();
+    let expected = [
+        "d by small-cnn, encoder seed 7, content 0123456789ab",
+        "d by small-cnn with patches, encoder seed 7, content fedcba987654",
+    ];
+    assert_eq!(told, expected);
 }
 
 #[test]

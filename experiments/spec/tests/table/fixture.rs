@@ -52,6 +52,7 @@ pub(crate) fn scored(data_set: &str, label: &str, seed: u64, maps: [f64; 6]) -> 
         encoder_revision: 1,
         epochs: 1,
         seed: 7,
+        patches: false,
     };
     RunRecord {
         submission: "toy".to_owned(),

@@ -5,19 +5,17 @@ use candle_core::{DType, Device, Tensor};
 use crate::{
     checkpoint::NamedTensor,
     error::Result,
+    methods::rbm_stacks::OVER_OTHERS,
     nn::{
         autoencoder::Autoencoder,
         exact::{logistic, product},
         kept::{Kept, named},
-        rbm::{Machine, Settings, Visible},
+        rbm::Machine,
         stack::Layer,
         unit::UnitKind,
     },
 };
 
-/// Settings of the joint and of the combination machines.
-pub(super) const SETTINGS: Settings =
-    Settings { visible: Visible::Logistic, rate: 0.01, decay: 1e-4, momentum_steps: 5_000, sparsity: None };
 /// Rounds between the joint layer and the side that is not there.
 const ROUNDS: usize = 10;
 
@@ -33,7 +31,7 @@ pub(super) enum Joint {
 impl Joint {
     pub(super) fn new(kind: UnitKind, (side, hidden): (usize, usize), seed: u64, on: (&Device, DType)) -> Result<Self> {
         Ok(match kind {
-            UnitKind::Rbm => Self::Rbm(Machine::new("joint", (2 * side, hidden), SETTINGS, seed, on)?),
+            UnitKind::Rbm => Self::Rbm(Machine::new("joint", (2 * side, hidden), OVER_OTHERS, seed, on)?),
             UnitKind::Autoencoder => {
                 let output = crate::nn::stack::Activation::Logistic;
                 Self::Autoencoder(Autoencoder::new("joint", (2 * side, hidden), output, seed, on)?)

@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use super::{
     bimodal::Level,
     intra::Intra,
-    joint::{Joint, SETTINGS},
+    joint::Joint,
     model::{Model, Pathway},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     methods::{
         column_scales::Scaling,
         fine_tuning::FineTuning,
-        rbm_stacks::{Inputs, RbmStacks, Shape},
+        rbm_stacks::{Inputs, OVER_OTHERS, RbmStacks, Shape},
         stacked::standardised,
     },
     nn::{
@@ -126,7 +126,7 @@ impl<'a> Stages<'a> {
         };
         let intra = |name, columns| Intra::new(name, (columns, hidden), settings.intra, seed, on);
         let code = (hidden / 2).max(1);
-        let combination = |name| Unit::new(settings.units, name, (code + 2 * hidden, hidden), SETTINGS, seed, on);
+        let combination = |name| Unit::new(settings.units, name, (code + 2 * hidden, hidden), OVER_OTHERS, seed, on);
         let tuning = |name| FineTuning::new(name, [hidden, hidden, data.classes], TUNING_BATCH, seed, device);
         let width = |number: usize| (hidden >> number).max(1);
         let level = |number: usize| {
@@ -139,7 +139,7 @@ impl<'a> Stages<'a> {
         Ok(Self {
             labels: data.train.labels,
             intra: [intra("image", image.dims())?, intra("text", text.dims())?],
-            stacks: RbmStacks::new(shape, [image.dims(), text.dims()], seed, on)?,
+            stacks: RbmStacks::new("", shape, [image.dims(), text.dims()], seed, on)?,
             joint: Joint::new(settings.units, (hidden, 2 * hidden), seed, on)?,
             combination: [combination("image.combination")?, combination("text.combination")?],
             tuning: [tuning("image")?, tuning("text")?],

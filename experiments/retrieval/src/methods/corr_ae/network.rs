@@ -65,18 +65,21 @@ const SIDES: [&str; 2] = ["image", "text"];
 /// The network under training.
 #[derive(Debug)]
 pub struct CorrNet {
+    /// Of image and text, with what tells this network's draws and tensors from others' of its method.
+    names: [String; 2],
     plan: Plan,
     learner: Learner,
 }
 
 impl CorrNet {
-    /// A network that has learnt nothing yet.
+    /// A network that has learnt nothing yet. Its names begin with `prefix`: it tells apart the networks of one method.
     ///
     /// # Errors
     /// When the device has no room.
-    pub fn new(plan: Plan, seed: u64, (device, dtype): (&Device, DType)) -> Result<Self> {
+    pub fn new(prefix: &str, plan: Plan, seed: u64, (device, dtype): (&Device, DType)) -> Result<Self> {
         let mut learner = Learner::new(device, dtype);
-        for (name, inputs) in SIDES.into_iter().zip(plan.inputs) {
+        let names = SIDES.map(|side| format!("{prefix}{side}"));
+        for (name, inputs) in names.iter().zip(plan.inputs) {
             let mut below = inputs;
             if !plan.pretrained {
                 learner.add_layer(&format!("{name}.first"), (below, plan.hidden), Start::Normal, seed)?;
@@ -85,10 +88,10 @@ impl CorrNet {
             learner.add_layer(&format!("{name}.code"), (below, plan.hidden), Start::Normal, seed)?;
         }
         for &(code, side) in plan.variant.decoders() {
-            let name = decoder(code, side);
+            let name = decoder(&names[side], code);
             learner.add_layer(&name, (plan.hidden, plan.inputs[side]), Start::Normal, seed)?;
         }
-        Ok(Self { plan, learner })
+        Ok(Self { names, plan, learner })
     }
 
     fn codes(&self, inputs: &Inputs) -> Result<[Tensor; 2]> {
@@ -99,7 +102,7 @@ impl CorrNet {
             }
             Activation::Logistic.of(&self.learner.affine(&format!("{name}.code"), &x)?)
         };
-        Ok([code(SIDES[0], &inputs.image)?, code(SIDES[1], &inputs.text)?])
+        Ok([code(&self.names[0], &inputs.image)?, code(&self.names[1], &inputs.text)?])
     }
 
     /// `(1 - alpha)` times the errors of rebuilding plus `alpha` times the distance of the codes, each half the sum of
@@ -112,7 +115,7 @@ impl CorrNet {
         let activation = if self.plan.pretrained { Activation::Logistic } else { Activation::Identity };
         let mut loss = (half_squares(&codes[0], &codes[1])? * self.plan.alpha)?;
         for &(code, side) in self.plan.variant.decoders() {
-            let rebuilt = activation.of(&self.learner.affine(&decoder(code, side), &codes[code])?)?;
+            let rebuilt = activation.of(&self.learner.affine(&decoder(&self.names[side], code), &codes[code])?)?;
             loss = (loss + (half_squares(&rebuilt, sides[side])? * (1.0 - self.plan.alpha))?)?;
         }
         Ok(loss)
@@ -141,7 +144,7 @@ impl CorrNet {
             let parts: &[&str] = if self.plan.pretrained { &["code"] } else { &["first", "code"] };
             parts.iter().map(|part| self.learner.layer(&format!("{name}.{part}"), Activation::Logistic)).collect()
         };
-        Ok([layers(SIDES[0])?, layers(SIDES[1])?])
+        Ok([layers(&self.names[0])?, layers(&self.names[1])?])
     }
 
     /// Everything that further steps depend on.
@@ -161,8 +164,8 @@ impl CorrNet {
     }
 }
 
-fn decoder(code: usize, side: usize) -> String {
-    format!("{}.from-{}", SIDES[side], SIDES[code])
+fn decoder(side: &str, code: usize) -> String {
+    format!("{side}.from-{}", SIDES[code])
 }
 
 #[cfg(test)]
@@ -183,7 +186,7 @@ mod tests {
     }
 
     fn network(plan: Plan) -> CorrNet {
-        CorrNet::new(plan, 5, (&CPU, DType::F64)).unwrap()
+        CorrNet::new("", plan, 5, (&CPU, DType::F64)).unwrap()
     }
 
     fn inputs() -> Inputs {
