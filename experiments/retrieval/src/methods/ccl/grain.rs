@@ -60,13 +60,13 @@ impl Grain {
     pub(super) fn fine(train: &Pairs<'_>, sizes: Sizes, seed: u64, device: &Device) -> Result<Option<Self>> {
         let (Some(image), Some(text)) = (train.image.patches(), train.text.patches()) else { return Ok(None) };
         let counts = [image.counts().to_vec(), text.counts().to_vec()];
-        let (sides, rows) = (["image patch", "text segment"], [image.rows(), text.rows()]);
-        Self::new("fine.", sides, rows, Some(counts), sizes, seed, device).map(Some)
+        let (names, rows) = (["image patch", "text segment"], [image.rows(), text.rows()]);
+        Self::new("fine.", names, rows, Some(counts), sizes, seed, device).map(Some)
     }
 
     fn new(
         prefix: &'static str,
-        sides: [&str; 2],
+        names: [&str; 2],
         [image, text]: [Rows<'_>; 2],
         counts: Option<[Vec<usize>; 2]>,
         sizes: Sizes,
@@ -74,7 +74,7 @@ impl Grain {
         device: &Device,
     ) -> Result<Self> {
         let Sizes { hidden, rbm_steps, rbm_batch, corr_batch, alpha } = sizes;
-        let standardisations = [Standardisation::fit(sides[0], image)?, Standardisation::fit(sides[1], text)?];
+        let standardisations = [Standardisation::fit(names[0], image)?, Standardisation::fit(names[1], text)?];
         let features = Inputs {
             image: standardised(&standardisations[0], image, device)?,
             text: standardised(&standardisations[1], text, device)?,

@@ -126,19 +126,19 @@ impl<'a> Grained<'a> {
         let beside = |of: fn(&Inputs) -> &Tensor| -> Result<Tensor> {
             Ok(Tensor::cat(&codes.iter().map(of).collect::<Vec<_>>(), 1)?)
         };
-        let coded = Inputs { image: beside(|codes| &codes.image)?, text: beside(|codes| &codes.text)? };
-        Ok(self.coded.get_or_init(|| coded))
+        let made = Inputs { image: beside(|codes| &codes.image)?, text: beside(|codes| &codes.text)? };
+        Ok(self.coded.get_or_init(|| made))
     }
 
     /// What fine-tuning learns from: what the joint machines say of the codes, or the codes of the one grain.
     fn joined(&self) -> Result<&Inputs> {
-        let coded = self.coded()?;
-        let Some([image, text]) = &self.joints else { return Ok(coded) };
+        let shown = self.coded()?;
+        let Some([image, text]) = &self.joints else { return Ok(shown) };
         if let Some(joined) = self.joined.get() {
             return Ok(joined);
         }
-        let joined = Inputs { image: image.hidden(&coded.image)?, text: text.hidden(&coded.text)? };
-        Ok(self.joined.get_or_init(|| joined))
+        let made = Inputs { image: image.hidden(&shown.image)?, text: text.hidden(&shown.text)? };
+        Ok(self.joined.get_or_init(|| made))
     }
 
     /// What the second stage learns from: the last hidden layer of fine-tuning, standardised.
@@ -150,8 +150,8 @@ impl<'a> Grained<'a> {
             let hidden = self.hidden(side)?;
             Scaling::zscore(&hidden)?.apply(&hidden)
         };
-        let tuned = Inputs { image: scaled(0)?, text: scaled(1)? };
-        Ok(self.tuned.get_or_init(|| tuned))
+        let made = Inputs { image: scaled(0)?, text: scaled(1)? };
+        Ok(self.tuned.get_or_init(|| made))
     }
 
     /// The last hidden layer of fine-tuning of one side, of all training pairs.
@@ -176,11 +176,11 @@ impl<'a> Grained<'a> {
     }
 
     fn step_joint(&mut self, side: usize, step: u64) -> Result<f64> {
-        let coded = self.coded()?;
-        let codes = if side == 0 { &coded.image } else { &coded.text };
+        let shown = self.coded()?;
+        let shown = if side == 0 { &shown.image } else { &shown.text };
         let name = ["image.joint", "text.joint"][side];
         let rows = batch(self.seed, name, self.labels.len(), self.joint_batch, step);
-        let visible = codes.index_select(&Tensor::new(rows, &self.device)?, 0)?;
+        let visible = shown.index_select(&Tensor::new(rows, &self.device)?, 0)?;
         let joints = self.joints.as_mut().expect("a joint part is planned where there are joint machines");
         joints[side].step(&visible, step, self.seed)
     }
