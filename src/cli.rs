@@ -65,6 +65,12 @@ pub(crate) enum Command {
         #[arg(value_name = "RUN")]
         run: i64,
     },
+    /// Why a run is still waiting, or what became of each of its attempts
+    #[command(after_help = "Example: orchestrator why 12")]
+    Why {
+        #[arg(value_name = "RUN")]
+        run: i64,
+    },
     /// Log lines of a run
     #[command(after_help = "Example: orchestrator logs 12 -f")]
     Logs {

@@ -109,6 +109,7 @@ fn every_verb_has_help_with_an_example() {
         "status",
         "runs",
         "show",
+        "why",
         "logs",
         "cancel",
         "retry",
@@ -127,4 +128,28 @@ fn every_verb_has_help_with_an_example() {
     }
     assert!(text(&lab.run(&["completions", "bash"]).stdout).contains("_orchestrator"));
     assert_eq!(lab.run(&["doctor"]).status.code(), Some(0));
+}
+
+#[test]
+fn why_tells_what_a_run_waits_for() {
+    let lab = Lab::new();
+    let spec = lab.write("one.yaml", "name: one\ndatasets: [emoji]\nseeds: 1\nmethods: [cca]\n");
+    let mut server = lab.start(&["serve", "--listen", "127.0.0.1:0"], "serve.log");
+    server.wait_for("start a worker with", Duration::from_mins(1));
+    assert!(lab.run(&["submit", spec.to_str().unwrap()]).status.success());
+    let output = lab.run(&["why", "2"]);
+    let told = text(&output.stdout);
+    let lines: Vec<&str> = told.lines().collect();
+    let expected = [
+        "run 2 (CCA on emoji, seed 1): queued",
+        "  it waits for its features, which extraction 1 makes",
+        "  extraction 1 stands first in the queue",
+        "  extraction 1 has no worker to go to: none is online; start one with `orchestrator worker`",
+    ];
+    assert_eq!(&lines[..4], expected, "{told}");
+    assert!(lines[4].ends_with("queued by submission 1"), "{told}");
+    let json: serde_json::Value = serde_json::from_str(text(&lab.run(&["--json", "why", "1"]).stdout).trim()).unwrap();
+    assert_eq!((&json["state"], &json["standing"][0]), (&"queued".into(), &"it stands first in the queue".into()));
+    let missing = lab.run(&["why", "99"]);
+    assert_eq!(missing.status.code(), Some(2), "{}", text(&missing.stderr));
 }

@@ -13,6 +13,7 @@ mod serve;
 mod show;
 mod status;
 mod submit;
+mod why;
 mod worker;
 
 use crate::{
@@ -31,6 +32,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Outcome {
         Command::Status { submission } => status::status(&global, submission).await,
         Command::Runs(args) => runs::runs(&global, args).await,
         Command::Show { run } => show::show(&global, run).await,
+        Command::Why { run } => why::why(&global, run).await,
         Command::Logs { run, follow } => logs::logs(&global, run, follow).await,
         Command::Cancel(selection) => cancel::cancel(&global, selection).await,
         Command::Retry(args) => cancel::retry(&global, args).await,

@@ -153,6 +153,7 @@ impl v1::submissions_server::Submissions for Submissions {
         let scores_json = scores::scores_json(db, id).await.map_err(Refusal::from)?;
         let artifacts = scores::artifacts(db, id).await.map_err(Refusal::from)?;
         let submissions = listing::submissions(db, id).await.map_err(Refusal::from)?;
+        let standing = self.shared.handle.ask(|reply| Command::Why(id, reply)).await?;
         Ok(Response::new(v1::ShowStepResponse {
             step: Some(encode::step(row, &self.shared.live)),
             spec_json: spec.spec_json,
@@ -162,6 +163,7 @@ impl v1::submissions_server::Submissions for Submissions {
             scores_json: scores_json.unwrap_or_default(),
             artifacts: artifacts.into_iter().map(encode::artifact).collect(),
             submissions,
+            standing,
         }))
     }
 

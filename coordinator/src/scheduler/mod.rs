@@ -6,3 +6,4 @@ pub(crate) mod reactor;
 pub(crate) mod state;
 #[cfg(test)]
 mod tests;
+pub(crate) mod why;

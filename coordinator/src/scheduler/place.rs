@@ -6,7 +6,10 @@ use experiment_spec::{
     run::{Device, Resources},
 };
 
-use super::state::{Capacity, Grant, Phase, Scheduler, Worker};
+use super::{
+    state::{Capacity, Grant, Phase, Scheduler, Worker},
+    why::gibibytes,
+};
 
 /// Most assignments in one answer: keeps answers small and workers busy for many poll intervals.
 pub(crate) const MAX_ASSIGNMENTS: usize = 64;
@@ -25,7 +28,6 @@ pub(crate) struct Free {
 
 impl Free {
     /// Everything.
-    #[cfg(test)]
     pub(crate) fn all_of(capacity: &Capacity) -> Self {
         Self { cpus: capacity.cpus, gpus: capacity.gpus.iter().map(|index| (*index, WHOLE_GPU)).collect() }
     }
@@ -52,6 +54,40 @@ pub(crate) fn place(scheduler: &Scheduler, id: WorkerId, free: &Free, now_ms: i6
         placed.push((step.id, grant));
     }
     placed
+}
+
+/// Whether a worker could hold a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// Not even when it is empty: what it lacks.
+    Never(String),
+    /// Not beside what it has: what is taken.
+    NotNow(String),
+    /// As it is now.
+    Now,
+}
+
+/// Whether this worker could hold a step that asks for so much, by what the scheduler reckons.
+pub(crate) fn room(asked: &Resources, worker: &Worker) -> Room {
+    let (capacity, whole) = (&worker.capacity, Left::whole(&worker.capacity));
+    if whole.grant(asked, capacity).is_none() {
+        return Room::Never(if asked.memory_bytes > whole.memory_bytes {
+            format!("it has {} of memory", gibibytes(whole.memory_bytes))
+        } else {
+            "it has no GPU".to_owned()
+        });
+    }
+    let left = Left::of(worker, &Free::all_of(capacity));
+    if left.grant(asked, capacity).is_some() {
+        return Room::Now;
+    }
+    Room::NotNow(if asked.memory_bytes > left.memory_bytes {
+        format!("{} of its {} of memory are free", gibibytes(left.memory_bytes), gibibytes(whole.memory_bytes))
+    } else if left.cpus < asked.cpus.min(capacity.cpus) {
+        format!("{} of its {} cpus are free", left.cpus, capacity.cpus)
+    } else {
+        "no such share of one of its GPUs is free".to_owned()
+    })
 }
 
 /// What is left of a worker while steps are placed on it.

@@ -103,6 +103,8 @@ pub(crate) enum Command {
     Poll(Box<Poll>, oneshot::Sender<Answer<Polled>>),
     Cancel(Chosen, oneshot::Sender<Answer<u32>>),
     Retry(Retry, oneshot::Sender<Answer<u32>>),
+    /// Why a step stands where it stands, in sentences; none for one that is final.
+    Why(StepId, oneshot::Sender<Answer<Vec<String>>>),
     /// Look for workers that were not heard of; answered with their number.
     Sweep(oneshot::Sender<Answer<u32>>),
     /// Close the store; the last command.

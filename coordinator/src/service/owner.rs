@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use experiment_spec::ids::WorkerId;
+use experiment_spec::ids::{StepId, WorkerId};
 use sqlx::{Connection, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     clock::now_ms,
     lock::FolderLock,
-    scheduler::{effects::Effect, reactor, state::Scheduler},
+    scheduler::{effects::Effect, reactor, state::Scheduler, why},
     store::{database, error::Result, snapshot, transitions, workers},
 };
 
@@ -116,6 +116,10 @@ impl Owner {
                 let done = self.guarded(async |owner| owner.retry(retry).await).await;
                 answer(reply, done);
             }
+            Command::Why(step, reply) => {
+                let done = self.guarded(async |owner| Ok(owner.why(step))).await;
+                answer(reply, done);
+            }
             Command::Sweep(reply) => {
                 let done = self.guarded(async |owner| owner.sweep(Instant::now()).await).await;
                 answer(reply, done);
@@ -180,6 +184,12 @@ impl Owner {
             last_seen_ms: member.last_seen_ms,
         });
         self.live.set_worker(id, shown);
+    }
+
+    /// Why a step stands where it stands.
+    fn why(&self, step: StepId) -> Vec<String> {
+        let draining = self.members.iter().filter(|(_, member)| member.draining).map(|(id, _)| *id).collect();
+        why::why(&self.scheduler, step, &draining, now_ms())
     }
 
     /// Declares workers lost that were silent for too long; returns how many. When the coordinator

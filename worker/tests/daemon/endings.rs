@@ -90,7 +90,8 @@ fn training_that_overflows_says_where() {
     let coordinator = &fixture.coordinator;
     let path = fixture.folder.path().join("features.safetensors");
     let features = |noise: f64| {
-        let set = Synthetic { classes: 2, dims: (6, 4), noise: (noise, noise), pairs: [40, 10, 10], seed: 1 };
+        let set =
+            Synthetic { classes: 2, dims: (6, 4), noise: (noise, noise), pairs: [40, 10, 10], patches: 0, seed: 1 };
         set.write(&path).unwrap();
         let content = fs::read(&path).unwrap();
         let named = artifact("features.safetensors", &content);

@@ -41,7 +41,7 @@ pub(crate) const TESTS: &[Test] = &[
 const COPY: &str = "cp input/test_image.npy output/image.npy\ncp input/test_text.npy output/text.npy\n";
 
 fn features() -> Synthetic {
-    Synthetic { classes: 3, dims: (6, 6), noise: (0.5, 0.5), pairs: [30, 6, 24], seed: 1 }
+    Synthetic { classes: 3, dims: (6, 6), noise: (0.5, 0.5), pairs: [30, 6, 24], patches: 0, seed: 1 }
 }
 
 /// Gives a run of a script at the next poll.

@@ -4,3 +4,4 @@ mod events;
 mod model;
 mod placement;
 mod random;
+mod why;

@@ -271,3 +271,59 @@ impl Training for Grained<'_> {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use experiment_spec::catalog::{ParameterValue, Parameters};
+
+    use super::*;
+    use crate::{
+        datasets::synthetic::Synthetic, feature_file::FeatureFile, method::EmbeddingValues, methods::ccl::Ccl,
+        tuning::iterative::Iterative,
+    };
+
+    const SMALL: [(&str, i64); 8] = [
+        ("hidden", 6),
+        ("rbm-steps", 4),
+        ("rbm-batch-size", 8),
+        ("corr-steps", 4),
+        ("joint-steps", 4),
+        ("tuning-steps", 20),
+        ("iterations", 4),
+        ("batch-size", 8),
+    ];
+
+    /// Features pass the same layers when they are embedded as they did in training, joint machines and scales included.
+    #[test]
+    fn training_pairs_are_embedded_as_the_second_stage_saw_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("features.safetensors");
+        let sizes = Synthetic { classes: 3, dims: (9, 7), pairs: [30, 0, 3], ..Synthetic::default() };
+        for patches in [0, 3] {
+            Synthetic { patches, ..sizes }.write(&path).unwrap();
+            let file = FeatureFile::open(&path).unwrap();
+            let data = file.training_data();
+            let entry = Ccl.entry();
+            let parameters: Parameters =
+                SMALL.map(|(key, value)| (key.to_owned(), ParameterValue::Integer(value))).into();
+            let reader = Reader::new(&entry, &parameters).unwrap();
+            let mut training = Grained::new(&data, reader, 5, &Device::Cpu).unwrap();
+            let grains = if patches > 0 { 2 } else { 1 };
+            assert_eq!(training.steps(), grains * (4 * 4 + 4) + (grains - 1) * 2 * 4 + 20 + 4);
+            for step in 1..=training.steps() {
+                training.step(step).unwrap();
+            }
+            let (seen, layers) = (training.tuned().unwrap(), training.multi.layers().unwrap().map(Stack));
+            let fitted = training.fitted().unwrap();
+            let sides =
+                [(&seen.image, fitted.embed_image(data.train.image)), (&seen.text, fitted.embed_text(data.train.text))];
+            for ((seen, embedded), layers) in sides.into_iter().zip(layers) {
+                let wanted: Vec<f32> = layers.apply(seen).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+                let EmbeddingValues::F32(found) = embedded.unwrap().values else { panic!("trained in f32") };
+                assert_eq!(found.len(), wanted.len());
+                let worst = found.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(worst < 1e-4, "{patches} patches: {worst}");
+            }
+        }
+    }
+}

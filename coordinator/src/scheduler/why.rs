@@ -1,0 +1,96 @@
+//! Why a step that is not final stands where it stands, in sentences for people.
+
+use std::collections::BTreeSet;
+
+use experiment_spec::{
+    ids::{StepId, WorkerId},
+    run::Resources,
+};
+
+use super::{
+    place::{Room, room},
+    state::{Phase, Scheduler, Step, Worker},
+};
+
+/// Most workers that are named one by one.
+const MAX_WORKERS_NAMED: usize = 10;
+
+/// Sentences about a step (`it waits for …`) and about the extraction that it waits for; none for one that is final.
+pub(crate) fn why(scheduler: &Scheduler, id: StepId, draining: &BTreeSet<WorkerId>, now_ms: i64) -> Vec<String> {
+    let own = standing(scheduler, id, draining, now_ms).into_iter().map(|told| format!("it {told}"));
+    let waits_for = scheduler.step(id).filter(|step| step.phase == Phase::Waiting).and_then(|step| step.needs);
+    let of_features = waits_for.into_iter().flat_map(|needs| {
+        standing(scheduler, needs, draining, now_ms).into_iter().map(move |told| format!("extraction {needs} {told}"))
+    });
+    own.chain(of_features).collect()
+}
+
+/// Sentences without their subject.
+fn standing(scheduler: &Scheduler, id: StepId, draining: &BTreeSet<WorkerId>, now_ms: i64) -> Vec<String> {
+    let Some(step) = scheduler.step(id) else { return Vec::new() };
+    let name = |worker: WorkerId| scheduler.workers.get(&worker).map_or("unknown", |worker| worker.name.as_str());
+    match step.phase {
+        Phase::Waiting => {
+            let needs = step.needs.expect("only a step that needs another waits");
+            vec![format!("waits for its features, which extraction {needs} makes")]
+        }
+        Phase::Ready { not_before_ms } => queued(scheduler, step, not_before_ms - now_ms, draining),
+        Phase::Assigned(worker) => {
+            vec![format!("was given to worker {} as attempt {}, which has yet to start", name(worker), step.attempt)]
+        }
+        Phase::Running(worker) => vec![format!("runs on worker {} as attempt {}", name(worker), step.attempt)],
+    }
+}
+
+/// Of a step that may be assigned.
+fn queued(scheduler: &Scheduler, step: &Step, pause_ms: i64, draining: &BTreeSet<WorkerId>) -> Vec<String> {
+    let mut told = Vec::new();
+    if pause_ms > 0 {
+        let seconds = pause_ms.div_euclid(1_000) + 1;
+        told.push(format!("is not given out for another {seconds} s: attempt {} ended without a result", step.attempt));
+    }
+    let before = scheduler.ready().take_while(|other| other.id != step.id).count();
+    told.push(match before {
+        0 => "stands first in the queue".to_owned(),
+        1 => "stands behind 1 step in the queue".to_owned(),
+        steps => format!("stands behind {steps} steps in the queue"),
+    });
+    if scheduler.workers.is_empty() {
+        told.push("has no worker to go to: none is online; start one with `orchestrator worker`".to_owned());
+        return told;
+    }
+    let rooms: Vec<(&WorkerId, &Worker, Room)> =
+        scheduler.workers.iter().map(|(id, worker)| (id, worker, room(&step.resources, worker))).collect();
+    if rooms.iter().all(|(.., room)| matches!(room, Room::Never(_))) {
+        told.push(format!("fits on no worker that is online; it asks for {}", asked(&step.resources)));
+    }
+    told.extend(rooms.iter().take(MAX_WORKERS_NAMED).map(|(id, Worker { name, .. }, room)| match room {
+        Room::Never(lack) => format!("can never go to worker {name}: {lack}"),
+        _ if draining.contains(id) => format!("cannot go to worker {name} now: it is being shut down"),
+        Room::NotNow(lack) => format!("cannot go to worker {name} now: {lack}"),
+        Room::Now if before > 0 => format!("could go to worker {name}, once those before it are given out"),
+        Room::Now => format!("goes to worker {name} when it asks for work next"),
+    }));
+    if rooms.len() > MAX_WORKERS_NAMED {
+        told.push(format!("has {} more workers to choose from", rooms.len() - MAX_WORKERS_NAMED));
+    }
+    told
+}
+
+/// What a step asks for, in words.
+fn asked(resources: &Resources) -> String {
+    let mut parts = vec![format!("{} cpus", resources.cpus)];
+    if resources.device == experiment_spec::run::Device::Cuda {
+        parts.push("a CUDA GPU (`device: cuda`)".to_owned());
+    }
+    if resources.memory_bytes > 0 {
+        parts.push(format!("{} of memory", gibibytes(resources.memory_bytes)));
+    }
+    parts.join(", ")
+}
+
+/// A size for people.
+#[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+pub(super) fn gibibytes(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+}
