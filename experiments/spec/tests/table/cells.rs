@@ -255,8 +255,8 @@ fn what_a_fit_chose_and_what_it_has_to_say_stand_under_the_table() {
     let on = |data_set: &str, notes: &[&str]| RunRecord { data_set: data_set.to_owned(), ..noted(1, notes) };
     let table =
         table_of(&[on("a", &["both grains", "slow"]), on("b", &["coarse", "slow"]), on("c", &["coarse", "slow"])]);
-    let notes: Vec<&str> = table.facts.iter().filter(|it| it.name == "Note").map(|it| it.value.as_str()).collect();
-    assert_eq!(notes, ["KCCA on a: both grains", "KCCA: slow", "KCCA on b, c: coarse"]);
+    let told: Vec<&str> = table.facts.iter().filter(|it| it.name == "Note").map(|it| it.value.as_str()).collect();
+    assert_eq!(told, ["KCCA on a: both grains", "KCCA: slow", "KCCA on b, c: coarse"]);
 }
 
 #[test]

@@ -298,9 +298,9 @@ mod tests {
     fn training_pairs_are_embedded_as_the_second_stage_saw_them() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("features.safetensors");
-        let sizes = Synthetic { classes: 3, dims: (9, 7), pairs: [30, 0, 3], ..Synthetic::default() };
+        let set = Synthetic { classes: 3, dims: (9, 7), pairs: [30, 0, 3], ..Synthetic::default() };
         for patches in [0, 3] {
-            Synthetic { patches, ..sizes }.write(&path).unwrap();
+            Synthetic { patches, ..set }.write(&path).unwrap();
             let file = FeatureFile::open(&path).unwrap();
             let data = file.training_data();
             let entry = Ccl.entry();
