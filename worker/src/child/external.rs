@@ -144,8 +144,18 @@ impl Fitted for Embedded {
             #[allow(clippy::cast_precision_loss)] // bytes of memory, for people
             facts.insert("program-peak-memory-bytes".to_owned(), self.ran.peak_memory_bytes as f64);
         }
-        FitRecord { tuning: None, notes: vec![format!("computed by `{}`", self.line)], facts }
+        FitRecord { tuning: None, notes: notes(&self.line, confine::can_confine()), facts }
     }
+}
+
+/// What a reader of the scores has to know of the program.
+fn notes(line: &str, confined: bool) -> Vec<String> {
+    let mut notes = vec![format!("computed by `{line}`")];
+    if !confined {
+        let why = "its machine has no Landlock, so what it wrote outside its folder was neither prevented nor noticed";
+        notes.push(format!("a program that was not confined: {why}"));
+    }
+    notes
 }
 
 /// Bytes of the files below a folder; those that go away meanwhile do not count.
@@ -157,4 +167,16 @@ fn bytes_below(folder: &Path) -> u64 {
         Err(_) => 0,
     };
     entries.flatten().map(size).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_was_not_confined_says_so_under_the_table() {
+        assert_eq!(notes("sh own.sh", true), ["computed by `sh own.sh`"]);
+        let open = notes("sh own.sh", false);
+        assert!(open.len() == 2 && open[1].contains("neither prevented nor noticed"), "{open:?}");
+    }
 }

@@ -48,6 +48,14 @@ fn confine(folder: &Path) -> Result<bool, landlock::RulesetError> {
     Ok(status.ruleset != RulesetStatus::NotEnforced)
 }
 
+/// Whether this kernel can confine a program at all.
+#[cfg(target_os = "linux")]
+pub(super) fn can_confine() -> bool {
+    use landlock::{ABI, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr};
+    let required = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    required.handle_access(AccessFs::from_write(ABI::V1)).and_then(Ruleset::create).is_ok()
+}
+
 /// Devices that programs write to as a matter of course, and GPUs.
 #[cfg(target_os = "linux")]
 fn devices() -> Vec<std::path::PathBuf> {
@@ -61,4 +69,30 @@ fn devices() -> Vec<std::path::PathBuf> {
 #[cfg(not(target_os = "linux"))]
 fn confine(_: &Path) -> Result<bool, std::convert::Infallible> {
     Ok(false)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn can_confine() -> bool {
+    false
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// In a thread of its own: a thread that is confined stays so.
+    #[test]
+    fn a_kernel_that_can_confine_is_told_from_one_that_cannot() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = folder.path().to_owned();
+        let outside = tempfile::tempdir().unwrap();
+        let elsewhere = outside.path().join("file");
+        let confined = std::thread::spawn(move || {
+            let confined = confine(&inside).unwrap();
+            std::fs::write(inside.join("file"), "kept").unwrap();
+            assert_eq!(std::fs::write(elsewhere, "refused").is_err(), confined);
+            confined
+        });
+        assert_eq!(confined.join().unwrap(), can_confine());
+    }
 }
