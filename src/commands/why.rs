@@ -21,8 +21,8 @@ struct Story<'a> {
     state: &'a str,
     /// Where it stands and why, in sentences.
     standing: Vec<String>,
-    /// What came before its first attempt.
-    before: Vec<&'a HistoryLine>,
+    /// What belongs to none of its attempts: it was queued, or somebody reported of an attempt that never was.
+    apart: Vec<&'a HistoryLine>,
     attempts: Vec<Chapter<'a>>,
 }
 
@@ -49,6 +49,7 @@ pub(super) async fn why(global: &Global, id: i64) -> Outcome {
 
 fn story<'a>(step: &'a StepSummary, answer: &'a ShowStepResponse) -> Story<'a> {
     let of = |number: u32| answer.history.iter().filter(|line| line.attempt == number).collect();
+    let known = |number: u32| answer.attempts.iter().any(|attempt| attempt.number == number);
     let chapter = |attempt: &'a Attempt| Chapter {
         number: attempt.number,
         worker: &attempt.worker,
@@ -70,7 +71,7 @@ fn story<'a>(step: &'a StepSummary, answer: &'a ShowStepResponse) -> Story<'a> {
         seed: step.seed,
         state: &step.state,
         standing,
-        before: of(0),
+        apart: answer.history.iter().filter(|line| !known(line.attempt)).collect(),
         attempts: answer.attempts.iter().map(chapter).collect(),
     }
 }
@@ -89,11 +90,11 @@ fn verdict(outcome: &str) -> &'static str {
 }
 
 fn lines(story: &Story<'_>) -> Vec<String> {
-    let Story { id, kind, label, data_set, seed, state, standing, before, attempts } = story;
+    let Story { id, kind, label, data_set, seed, state, standing, apart, attempts } = story;
     let mut lines = vec![format!("{kind} {id} ({label} on {data_set}, seed {seed}): {state}")];
     lines.extend(standing.iter().map(|told| format!("  {told}")));
     let told = |line: &&HistoryLine| format!("  {} {}", output::time(line.at_ms), line.sentence);
-    lines.extend(before.iter().map(told));
+    lines.extend(apart.iter().map(told));
     for Chapter { number, worker, outcome, verdict, history } in attempts {
         lines.push(format!("attempt {number} on worker {worker}: {outcome}; {verdict}"));
         lines.extend(history.iter().map(told));
@@ -126,7 +127,13 @@ mod tests {
         };
         let answer = ShowStepResponse {
             attempts: vec![attempt(1, "lost"), attempt(2, "")],
-            history: vec![line(0, "queued"), line(1, "assigned"), line(2, "assigned again"), line(1, "set aside")],
+            history: vec![
+                line(0, "queued"),
+                line(1, "assigned"),
+                line(2, "assigned again"),
+                line(1, "set aside"),
+                line(9, "strange"),
+            ],
             standing: vec!["it runs on worker node-2 as attempt 2".to_owned()],
             ..ShowStepResponse::default()
         };
@@ -134,6 +141,7 @@ mod tests {
         let expected = "run 12 (CCA on emoji, seed 3): running
   it runs on worker node-2 as attempt 2
   TIME queued
+  TIME strange
 attempt 1 on worker node-1: lost; its worker was taken for lost: what it reports later is set aside
   TIME assigned
   TIME set aside

@@ -6,10 +6,7 @@ use experiment_spec::{
     run::{Device, Resources},
 };
 
-use super::{
-    state::{Capacity, Grant, Phase, Scheduler, Worker},
-    why::gibibytes,
-};
+use super::state::{Capacity, Grant, Phase, Scheduler, Worker};
 
 /// Most assignments in one answer: keeps answers small and workers busy for many poll intervals.
 pub(crate) const MAX_ASSIGNMENTS: usize = 64;
@@ -161,4 +158,10 @@ fn gpu_share(asked: &Resources, capacity: &Capacity) -> Option<u32> {
         Device::Cuda if asked.gpus <= 0.0 => Some(WHOLE_GPU),
         Device::Auto | Device::Cuda => Some(milli(asked.gpus)),
     }
+}
+
+/// A size for people.
+#[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+pub(super) fn gibibytes(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }

@@ -8,7 +8,7 @@ use experiment_spec::{
 };
 
 use super::{
-    place::{Room, room},
+    place::{Room, gibibytes, room},
     state::{Phase, Scheduler, Step, Worker},
 };
 
@@ -87,10 +87,4 @@ fn asked(resources: &Resources) -> String {
         parts.push(format!("{} of memory", gibibytes(resources.memory_bytes)));
     }
     parts.join(", ")
-}
-
-/// A size for people.
-#[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
-pub(super) fn gibibytes(bytes: u64) -> String {
-    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }

@@ -2,8 +2,8 @@
 //!
 //! Pictures are the 72x72 PNG files of Twemoji (graphics CC BY 4.0, Copyright 2020 Twitter, Inc and other
 //! contributors), composited on white; texts are the name and the shortcodes of crate `emojis`, each of which is a
-//! segment of the text; classes are its groups. Skin-tone variants are left out. The test part is the committed list `emoji_test.txt`; the
-//! validation part is a tenth of the rest, drawn class by class from a fixed seed.
+//! segment of the text; classes are its groups. Skin-tone variants are left out. The test part is the committed list
+//! `emoji_test.txt`; the validation part is a tenth of the rest, drawn class by class from a fixed seed.
 
 use std::{collections::BTreeSet, io::Cursor, sync::LazyLock};
 
