@@ -4,9 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use experiment_spec::catalog::Catalog;
 
-/// Silence after which a worker is taken for lost: thirty missed polls, so that a busy machine or a
-/// short cut of the network loses nothing, and a lost node costs little more than its last checkpoint.
-pub const WORKER_TIMEOUT: Duration = Duration::from_secs(15);
+/// For how long a worker may keep its attempts without being heard of: thirty missed polls, so that a busy machine
+/// or a short cut of the network loses nothing, and a lost node costs little more than its last checkpoint.
+pub const LEASE: Duration = Duration::from_secs(15);
 /// Pause between two polls of a worker: short beside any run, long beside the cost of a poll.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -19,8 +19,8 @@ pub struct Config {
     pub catalog: Catalog,
     /// Version of this program, for workers and users.
     pub program_version: String,
-    /// Silence after which a worker is taken for lost.
-    pub worker_timeout: Duration,
+    /// For how long a worker may keep its attempts without being heard of; then it is taken for lost.
+    pub lease: Duration,
     /// How often workers are told to poll.
     pub poll_interval: Duration,
 }
@@ -33,7 +33,7 @@ impl Config {
             home: home.into(),
             catalog,
             program_version: program_version.into(),
-            worker_timeout: WORKER_TIMEOUT,
+            lease: LEASE,
             poll_interval: POLL_INTERVAL,
         }
     }

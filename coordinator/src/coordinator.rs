@@ -88,11 +88,11 @@ impl Coordinator {
         let content = ContentStore::open(home.join(BLOBS_FOLDER)).map_err(|error| OpenError::io(&home, error))?;
         let opened = database::open(&home.join(DATABASE_FILE)).await;
         let (writer, readers) = opened.map_err(|error| refused(&home, error))?;
-        let owner = Owner::open(writer, readers.clone(), config.worker_timeout, lock).await;
+        let owner = Owner::open(writer, readers.clone(), config.lease, lock).await;
         let (owner, live, written) = owner.map_err(|error| refused(&home, error.into()))?;
         let (sender, receiver) = mpsc::channel(MAX_COMMANDS);
         let handle = Handle(sender);
-        let sweeper = tokio::spawn(liveness::keep_sweeping(handle.clone(), config.worker_timeout));
+        let sweeper = tokio::spawn(liveness::keep_sweeping(handle.clone(), config.lease));
         let shared = Shared { config: Arc::new(config), handle, readers, live, written, content: Arc::new(content) };
         Ok(Self { shared, tasks: Tasks { owner: tokio::spawn(owner.run(receiver)), sweeper } })
     }

@@ -15,6 +15,6 @@ mod scheduler;
 mod service;
 mod store;
 
-pub use config::{Config, POLL_INTERVAL, WORKER_TIMEOUT};
+pub use config::{Config, LEASE, POLL_INTERVAL};
 pub use coordinator::{Coordinator, serve};
 pub use error::OpenError;

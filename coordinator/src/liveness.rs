@@ -7,8 +7,11 @@ use crate::service::{
     refusal::Refusal,
 };
 
-/// Passes within one worker timeout: a silent worker is noticed a fifth of it late at most.
-const SWEEPS_PER_TIMEOUT: u32 = 5;
+/// Passes within one lease: that it ran out is noticed a fifth of it late at most, and never later than
+/// [`LONGEST_PAUSE`].
+const SWEEPS_PER_LEASE: u32 = 5;
+/// Longest pause between two passes.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Looks once for workers that were silent too long; returns how many were declared lost.
 pub(crate) async fn sweep_one(handle: &Handle) -> Result<u32, Refusal> {
@@ -16,8 +19,8 @@ pub(crate) async fn sweep_one(handle: &Handle) -> Result<u32, Refusal> {
 }
 
 /// Sweeps until the coordinator stops.
-pub(crate) async fn keep_sweeping(handle: Handle, worker_timeout: Duration) {
-    let mut pause = tokio::time::interval(worker_timeout / SWEEPS_PER_TIMEOUT);
+pub(crate) async fn keep_sweeping(handle: Handle, lease: Duration) {
+    let mut pause = tokio::time::interval((lease / SWEEPS_PER_LEASE).min(LONGEST_PAUSE));
     pause.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         pause.tick().await;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use experiment_spec::{
     code::{CodeVersion, Revision},
-    ids::{AttemptNumber, ContentHash, StepId},
+    ids::{AttemptKey, AttemptNumber, ContentHash, LeaseToken, StepId},
     spec::Problem,
 };
 
@@ -37,14 +37,38 @@ pub fn hash(field: &'static str, text: &str) -> Result<ContentHash, WireError> {
 
 /// Reads attempts that a worker holds.
 #[must_use]
-pub fn held(held: &[v1::Held]) -> BTreeSet<(StepId, AttemptNumber)> {
-    held.iter().map(|held| (StepId(held.step_id), AttemptNumber(held.attempt))).collect()
+pub fn held(held: &[v1::Held]) -> BTreeSet<AttemptKey> {
+    held.iter().map(AttemptKey::from).collect()
 }
 
-/// Writes one attempt.
+/// Reads the three parts of an attempt's key.
 #[must_use]
-pub fn held_of((step, attempt): (StepId, AttemptNumber)) -> v1::Held {
-    v1::Held { step_id: step.0, attempt: attempt.0 }
+pub fn attempt_key(step_id: i64, attempt: u32, lease: u64) -> AttemptKey {
+    AttemptKey { step: StepId(step_id), attempt: AttemptNumber(attempt), lease: LeaseToken(lease) }
+}
+
+impl From<&v1::Held> for AttemptKey {
+    fn from(held: &v1::Held) -> Self {
+        attempt_key(held.step_id, held.attempt, held.lease)
+    }
+}
+
+impl From<&v1::Assignment> for AttemptKey {
+    fn from(assignment: &v1::Assignment) -> Self {
+        attempt_key(assignment.step_id, assignment.attempt, assignment.lease)
+    }
+}
+
+impl From<&v1::Report> for AttemptKey {
+    fn from(report: &v1::Report) -> Self {
+        attempt_key(report.step_id, report.attempt, report.lease)
+    }
+}
+
+impl From<AttemptKey> for v1::Held {
+    fn from(key: AttemptKey) -> Self {
+        Self { step_id: key.step.0, attempt: key.attempt.0, lease: key.lease.0 }
+    }
 }
 
 impl From<CodeVersion> for v1::CodeVersion {
@@ -100,8 +124,8 @@ mod tests {
 
     #[test]
     fn attempts_and_problems_read_back() {
-        let key = (StepId(7), AttemptNumber(2));
-        assert_eq!(held(&[held_of(key)]), BTreeSet::from([key]));
+        let key = attempt_key(7, 2, u64::MAX);
+        assert_eq!(held(&[key.into()]), BTreeSet::from([key]));
         let problem = Problem { line: 3, column: 5, key_path: "seeds".to_owned(), message: "expected".to_owned() };
         assert_eq!(Problem::from(v1::Problem::from(problem.clone())), problem);
     }

@@ -15,7 +15,7 @@ pub mod v1 {
 
 /// Rises when coordinator and worker of the older number could misunderstand each other; checked on
 /// registering. 0 is never used: it means that the field was not set.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Largest message that either side takes, in bytes. Reports and chunks are cut far below it.
 pub const MAX_MESSAGE_BYTES: usize = 8 << 20;

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use experiment_spec::run::FailureKind;
+use experiment_spec::{ids::AttemptKey, run::FailureKind};
 use orchestrator_proto::v1::{Artifact, Assignment, Succeeded, attempt_event::Event};
 use rustix::process::Signal;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ use self::keeper::Keeper;
 use crate::{
     command::{Command, GivenGpu},
     ending::{self, Tail},
-    events::{self, AttemptKey},
+    events,
     fail_point,
     process::{Heard, Process},
     shared::Shared,
@@ -48,6 +48,8 @@ const TICK: Duration = Duration::from_millis(200);
 /// Why an attempt is to end. A later reason replaces an earlier one only if it is stronger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stop {
+    /// The worker was not heard of for as long as its lease lasts: keep a checkpoint, give the step back.
+    LeaseOver,
     /// The worker is shut down: keep a checkpoint, give the step back.
     Release,
     /// The coordinator does not want it any more: nothing is reported.
@@ -190,9 +192,18 @@ impl Watch<'_> {
     fn unless_stopped(&self, last_word: Event) -> Option<Event> {
         match self.wanted_stop() {
             None => Some(last_word),
-            Some(Stop::Release) => Some(events::released(self.checkpoint_iteration, "the worker is shut down")),
+            Some(stop @ (Stop::LeaseOver | Stop::Release)) => Some(self.released(stop)),
             Some(Stop::Cancel | Stop::Abandon) => None,
         }
+    }
+
+    /// Gives the step back, with where another attempt can go on from.
+    fn released(&self, stop: Stop) -> Event {
+        let reason = match stop {
+            Stop::LeaseOver => "its lease ran out: the coordinator did not answer",
+            Stop::Release | Stop::Cancel | Stop::Abandon => "the worker is shut down",
+        };
+        events::released(self.checkpoint_iteration, reason)
     }
 
     /// Listens to the process until it has ended and its pipe is dry.
@@ -255,10 +266,19 @@ impl Watch<'_> {
 
     /// Passes on what is wanted of the process, and ends it when its time is over.
     fn look_at_clock(&mut self, course: &mut Course) {
+        if self.shared.lease.is_over(Instant::now()) {
+            let mut stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+            *stop = (*stop).max(Some(Stop::LeaseOver));
+        }
         let wanted = self.wanted_stop();
         if wanted > course.told {
             course.told = wanted;
             match wanted {
+                Some(Stop::LeaseOver) => {
+                    tracing::warn!(attempt = %self.key, "the lease is over, the attempt is given back");
+                    let _ = course.process.say(&Command::Stop);
+                    course.kill_in(self.shared.lease.grace());
+                }
                 Some(Stop::Release) => {
                     // A process that does not listen any more is killed at the end of its grace.
                     let _ = course.process.say(&Command::Stop);
@@ -324,9 +344,7 @@ impl Watch<'_> {
                 let limit = self.assignment.time_limit_s;
                 Some(events::failed(FailureKind::Timeout, format!("did not end within its limit of {limit} s")))
             }
-            None if stop == Some(Stop::Release) => {
-                Some(events::released(self.checkpoint_iteration, "the worker is shut down"))
-            }
+            None if let Some(stop) = stop => Some(self.released(stop)),
             None => {
                 let exit = course.exit.unwrap_or_else(|| Err(io::Error::other("its end was not seen")));
                 Some(ending::of_process(&exit, out_of_memory, &self.tail))

@@ -1,50 +1,9 @@
 //! What happens to an attempt, in the words of the wire.
 
-use std::{
-    fmt,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use experiment_spec::{
-    ids::{AttemptNumber, StepId},
-    run::FailureKind,
-};
-use orchestrator_proto::v1::{Assignment, AttemptEvent, Failed, Held, LogLine, Released, Report, attempt_event::Event};
-
-/// One attempt of one step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct AttemptKey {
-    pub(crate) step: StepId,
-    pub(crate) attempt: AttemptNumber,
-}
-
-impl AttemptKey {
-    pub(crate) fn new(step: i64, attempt: u32) -> Self {
-        Self { step: StepId(step), attempt: AttemptNumber(attempt) }
-    }
-
-    pub(crate) fn held(self) -> Held {
-        Held { step_id: self.step.0, attempt: self.attempt.0 }
-    }
-}
-
-impl From<&Assignment> for AttemptKey {
-    fn from(assignment: &Assignment) -> Self {
-        Self::new(assignment.step_id, assignment.attempt)
-    }
-}
-
-impl From<&Held> for AttemptKey {
-    fn from(held: &Held) -> Self {
-        Self::new(held.step_id, held.attempt)
-    }
-}
-
-impl fmt::Display for AttemptKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "step {} attempt {}", self.step, self.attempt)
-    }
-}
+use experiment_spec::run::FailureKind;
+use orchestrator_proto::v1::{AttemptEvent, Failed, LogLine, Released, Report, attempt_event::Event};
 
 /// Milliseconds since 1970, for people; nothing is decided by it.
 pub(crate) fn now_ms() -> i64 {

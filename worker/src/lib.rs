@@ -21,6 +21,7 @@ mod error;
 mod events;
 pub mod fail_point;
 mod identity;
+mod lease;
 mod outbox;
 mod poll;
 mod process;

@@ -14,11 +14,12 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 
-use journal::{Journal, has_artifacts, key};
+use journal::{Journal, has_artifacts};
+use experiment_spec::ids::AttemptKey;
 use orchestrator_proto::v1::{Progress, Report, attempt_event::Event};
 use segment::Record;
 
-use crate::events::{self, AttemptKey};
+use crate::events;
 
 /// Most reports in one batch, which leaves room for the progress of a hundred attempts (the wire takes 1,000).
 const BATCH_REPORTS: usize = 900;
@@ -54,8 +55,14 @@ pub(crate) struct Batch {
 }
 
 fn report_of(sequence: u64, key: AttemptKey, event: Event) -> Report {
-    let (step_id, attempt) = (key.step.0, key.attempt.0);
-    Report { sequence, step_id, attempt, at_ms: events::now_ms(), event: Some(events::wire(event)) }
+    Report {
+        sequence,
+        step_id: key.step.0,
+        attempt: key.attempt.0,
+        lease: key.lease.0,
+        at_ms: events::now_ms(),
+        event: Some(events::wire(event)),
+    }
 }
 
 impl Outbox {
@@ -157,7 +164,7 @@ impl Outbox {
         while inner.front.front().is_some_and(|(report, _)| report.sequence <= sequence) {
             let Some((report, _)) = inner.front.pop_front() else { break };
             inner.waiting.remove(&report.sequence);
-            let key = key(&report);
+            let key = AttemptKey::from(&report);
             if inner.ended.get(&key) == Some(&report.sequence) {
                 inner.ended.remove(&key);
                 last_words.extend(report.event.and_then(|event| event.event).map(|event| (key, event)));

@@ -1,7 +1,8 @@
 //! The loop to the coordinator: one call is heartbeat, report and request for work.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
+use experiment_spec::ids::AttemptKey;
 use orchestrator_proto::{
     MAX_MESSAGE_BYTES,
     v1::{
@@ -19,7 +20,7 @@ use crate::{
     attempt::{Attempt, Stop},
     backoff::Backoff,
     error::WorkerError,
-    events::{self, AttemptKey},
+    events,
     fail_point,
     outbox::Batch,
     shared::Shared,
@@ -103,7 +104,8 @@ impl Poll {
                     Instant::now() + if more { Duration::ZERO } else { self.interval }
                 }
                 Answer::Away(status) => {
-                    let wait = backoff.next_wait();
+                    // A lease that is short is asked for again in time.
+                    let wait = backoff.next_wait().min(self.shared.lease.length() / 4);
                     tracing::warn!(%status, wait_ms = wait.as_millis(), "the coordinator does not answer, trying again");
                     Instant::now() + wait
                 }
@@ -117,14 +119,15 @@ impl Poll {
         held.extend(self.attempts.keys());
         held.sort_unstable();
         held.dedup();
-        Ok(held.into_iter().map(AttemptKey::held).collect())
+        Ok(held.into_iter().map(Held::from).collect())
     }
 
     async fn register(&mut self, registered: &mut bool) -> Result<Answer, WorkerError> {
         let request = RegisterRequest { held: self.held().await?, ..self.identity.clone() };
+        let called_at = std::time::Instant::now();
         let response = match answered(timeout(CALL, self.client.register(request)).await)? {
             Ok(response) => response,
-            Err(status) => return Ok(Answer::Away(status)),
+            Err(status) => return Ok(self.away(status)),
         };
         if !response.refused.is_empty() {
             return Err(WorkerError::Refused(response.refused));
@@ -133,6 +136,8 @@ impl Poll {
         self.worker_id = response.worker_id;
         let interval_ms = response.poll_interval_ms.clamp(*INTERVAL_MS.start(), *INTERVAL_MS.end());
         self.interval = Duration::from_millis(interval_ms.into());
+        self.shared.lease.set_length(Duration::from_millis(response.lease_ms.into()));
+        self.shared.lease.renew(called_at);
         self.shared.outbox.number_above(response.acknowledged);
         self.cancel(&response.drop);
         *registered = true;
@@ -156,9 +161,10 @@ impl Poll {
             draining: self.draining,
             held: self.held().await?,
         };
+        let called_at = std::time::Instant::now();
         let response = match answered(timeout(CALL, self.client.poll(request)).await)? {
             Ok(response) => response,
-            Err(status) => return Ok(Answer::Away(status)),
+            Err(status) => return Ok(self.away(status)),
         };
         if scored {
             fail_point::passes("outbox-before-ack");
@@ -167,7 +173,16 @@ impl Poll {
             *registered = false;
             return Ok(Answer::Done { more: true });
         }
+        self.shared.lease.renew(called_at);
         self.take(response, sent.unwrap_or(0), is_full).await
+    }
+
+    /// No answer came. Where no coordinator is running, nobody is given what this worker has.
+    fn away(&self, status: Status) -> Answer {
+        if nobody_listens(&status) {
+            self.shared.lease.renew(std::time::Instant::now());
+        }
+        Answer::Away(status)
     }
 
     async fn take(&mut self, response: PollResponse, sent: u64, is_full: bool) -> Result<Answer, WorkerError> {
@@ -228,6 +243,18 @@ impl Poll {
             attempt.stop(Stop::Cancel);
         }
     }
+}
+
+/// Whether the coordinator's machine itself says that nobody listens there.
+fn nobody_listens(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Tells a refusal of the worker itself, which ends it, from everything that may pass.

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use experiment_spec::ids::AttemptKey;
 use orchestrator_proto::content::ContentStore;
 use tokio::sync::{Notify, mpsc::UnboundedSender};
 
 use crate::{
-    cache::Cache, config::Config, error::WorkerError, events::AttemptKey, identity::FolderLock, outbox::Outbox,
+    cache::Cache, config::Config, error::WorkerError, identity::FolderLock, lease::Lease, outbox::Outbox,
     step_folder::StepFolders,
 };
 
@@ -18,6 +19,7 @@ pub(crate) struct Shared {
     pub(crate) cache: Cache,
     pub(crate) blobs: ContentStore,
     pub(crate) folders: StepFolders,
+    pub(crate) lease: Lease,
     pub(crate) runtime: tokio::runtime::Handle,
     /// There is something to report that should not wait for the next poll.
     pub(crate) news: Notify,

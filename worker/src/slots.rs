@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use experiment_spec::ids::AttemptKey;
 use orchestrator_proto::v1::{Assignment, Gpu, GpuFree};
 
-use crate::{command::GivenGpu, events::AttemptKey};
+use crate::command::GivenGpu;
 
 /// Tolerance for shares that add up to a whole device only up to rounding.
 const ROUNDING: f64 = 1e-9;
@@ -98,7 +99,7 @@ mod tests {
         assert!(slots.take(&assignment(3, 1, 3, 0.1)).unwrap_err().contains("GPU 3"));
         assert!(slots.take(&assignment(3, 1, 0, 0.1)).unwrap_err().contains("there is none"));
         assert!(slots.take(&assignment(3, 1, 3, f64::NAN)).is_err());
-        slots.give_back(AttemptKey::new(1, 1));
+        slots.give_back(AttemptKey::from(&assignment(1, 2, 3, 0.3)));
         assert_eq!(slots.cpus_free(), 3);
         slots.take(&assignment(3, 2, 3, 0.3)).unwrap();
         assert_eq!(slots.take(&assignment(4, 1, -1, 0.0)).unwrap(), None);

@@ -7,9 +7,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use experiment_spec::ids::ContentHash;
+use experiment_spec::ids::{AttemptKey, ContentHash};
 
-use crate::{error::at, events::AttemptKey};
+use crate::error::at;
 
 /// File in a folder that names the last attempt which worked there.
 const ATTEMPT: &str = "attempt";
@@ -86,6 +86,8 @@ pub(crate) fn artifact(folder: &Path, name: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use orchestrator_proto::convert::attempt_key;
+
     use super::*;
 
     #[test]
@@ -94,13 +96,13 @@ mod tests {
         let open = |keep| StepFolders::open(root.path().join("steps"), keep).unwrap();
         let folders = open(Duration::from_hours(1));
         let (one, two) = (ContentHash::of(b"one"), ContentHash::of(b"two"));
-        let first = folders.enter(&one, AttemptKey::new(1, 1)).unwrap();
+        let first = folders.enter(&one, attempt_key(1, 1, 0)).unwrap();
         fs::write(first.join(CHECKPOINT), "weights").unwrap();
-        let other = folders.enter(&two, AttemptKey::new(2, 1)).unwrap();
-        assert_eq!(folders.enter(&one, AttemptKey::new(1, 2)).unwrap(), first);
-        folders.remove(AttemptKey::new(1, 1)).unwrap();
+        let other = folders.enter(&two, attempt_key(2, 1, 0)).unwrap();
+        assert_eq!(folders.enter(&one, attempt_key(1, 2, 0)).unwrap(), first);
+        folders.remove(attempt_key(1, 1, 0)).unwrap();
         assert!(first.join(CHECKPOINT).exists(), "a later attempt works here");
-        folders.remove(AttemptKey::new(1, 2)).unwrap();
+        folders.remove(attempt_key(1, 2, 0)).unwrap();
         assert!(!first.exists() && other.exists());
         open(Duration::from_hours(1));
         assert!(other.exists());

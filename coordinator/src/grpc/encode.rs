@@ -35,10 +35,11 @@ pub(crate) fn milli(share: f64) -> u32 {
 
 /// An assignment; with it goes whether programs of users may be run.
 pub(crate) fn assignment(assignment: Assignment, commands_allowed: bool) -> v1::Assignment {
-    let Assignment { key: (step, attempt), grant, told } = assignment;
+    let Assignment { key, grant, told } = assignment;
     v1::Assignment {
-        step_id: step.0,
-        attempt: attempt.0,
+        step_id: key.step.0,
+        attempt: key.attempt.0,
+        lease: key.lease.0,
         spec_json: told.spec_json,
         fingerprint: told.fingerprint,
         cpus: grant.cpus,

@@ -38,9 +38,10 @@ impl v1::fleet_server::Fleet for Fleet {
         Ok(Response::new(v1::RegisterResponse {
             worker_id: registered.id.0,
             refused: String::new(),
-            drop: registered.drop.into_iter().map(convert::held_of).collect(),
+            drop: registered.drop.into_iter().map(v1::Held::from).collect(),
             poll_interval_ms: u32::try_from(self.0.config.poll_interval.as_millis()).unwrap_or(u32::MAX),
             acknowledged: registered.last_sequence,
+            lease_ms: u32::try_from(self.0.config.lease.as_millis()).unwrap_or(u32::MAX),
         }))
     }
 
@@ -64,7 +65,7 @@ impl v1::fleet_server::Fleet for Fleet {
         Ok(Response::new(v1::PollResponse {
             acknowledged: polled.acknowledged,
             assignments: polled.assignments.into_iter().map(|it| encode::assignment(it, commands_allowed)).collect(),
-            stop: polled.stop.into_iter().map(convert::held_of).collect(),
+            stop: polled.stop.into_iter().map(v1::Held::from).collect(),
             register_again: polled.register_again,
         }))
     }

@@ -3,7 +3,7 @@
 
 use experiment_spec::{
     code::CodeVersion,
-    ids::{AttemptNumber, StepId},
+    ids::AttemptKey,
     run::FailureKind,
 };
 use orchestrator_proto::{
@@ -32,12 +32,13 @@ const MAX_ARTIFACTS: usize = 1_000;
 
 /// Reads one report.
 pub(crate) fn decode(report: v1::Report) -> Report {
-    let v1::Report { sequence, step_id, attempt, at_ms, event } = report;
+    let key = AttemptKey::from(&report);
+    let v1::Report { sequence, at_ms, event, .. } = report;
     let event = match event.and_then(|event| event.event) {
         None => Event::Unknown,
         Some(wire) => decode_event(wire),
     };
-    Report { sequence, step: StepId(step_id), attempt: AttemptNumber(attempt), at_ms, event }
+    Report { sequence, key, at_ms, event }
 }
 
 fn decode_event(wire: Wire) -> Event {

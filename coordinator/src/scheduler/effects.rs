@@ -2,7 +2,7 @@
 //! writes all effects of an event in one transaction, before anybody is told.
 
 use experiment_spec::{
-    ids::{AttemptNumber, StepId, WorkerId},
+    ids::{AttemptKey, AttemptNumber, LeaseToken, StepId, WorkerId},
     run::{FailureKind, State},
 };
 
@@ -48,8 +48,8 @@ pub(crate) enum Because {
 /// One decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Queued to assigned, with the attempt raised by one.
-    Assign { guard: Guard, worker: WorkerId, grant: Grant },
+    /// Queued to assigned, with the attempt raised by one, under a new lease.
+    Assign { guard: Guard, worker: WorkerId, grant: Grant, lease: LeaseToken },
     /// Assigned to running.
     Start { guard: Guard },
     /// Back into the queue.
@@ -65,10 +65,17 @@ pub(crate) enum Effect {
 }
 
 impl Effect {
+    /// The attempt that it makes, if it is an assignment.
+    pub(crate) fn assigned(&self) -> Option<(AttemptKey, Grant)> {
+        let Self::Assign { guard, grant, lease, .. } = self else { return None };
+        let attempt = AttemptNumber(guard.attempt.0 + 1);
+        Some((AttemptKey { step: guard.step, attempt, lease: *lease }, *grant))
+    }
+
     /// Says it in the program's own log.
     pub(crate) fn trace(&self) {
         match self {
-            Self::Assign { guard, worker, grant } => {
+            Self::Assign { guard, worker, grant, .. } => {
                 tracing::info!(
                     step = guard.step.0,
                     attempt = guard.attempt.0 + 1,

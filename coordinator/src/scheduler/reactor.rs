@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 
 use experiment_spec::{
-    ids::{AttemptNumber, StepId, WorkerId},
+    ids::{AttemptKey, AttemptNumber, StepId, WorkerId},
     run::FailureKind,
 };
 
 use super::{
     effects::{Because, Effect, Guard},
     place::{Free, place},
-    state::{AttemptKey, Capacity, Grant, Phase, Scheduler, Step, Worker},
+    state::{Capacity, Grant, Phase, Scheduler, Step, Worker},
 };
 
 /// Attempts after which a step is given up even when each one only lost its worker: it may be what
@@ -105,7 +105,7 @@ pub(crate) fn on_worker_polled(
         if poll.held.contains(&key) {
             continue;
         }
-        match scheduler.step(key.0).map(|step| step.phase) {
+        match scheduler.step(key.step).map(|step| step.phase) {
             Some(Phase::Assigned(_)) => answer.again.push((key, scheduler.workers[&id].taken[&key])),
             _ => give_back(scheduler, id, key, Because::WorkerWithoutIt, now_ms, effects),
         }
@@ -130,7 +130,7 @@ pub(crate) fn on_report(
     now_ms: i64,
     effects: &mut Vec<Effect>,
 ) -> bool {
-    let (id, attempt) = key;
+    let AttemptKey { step: id, attempt, .. } = key;
     let Some(step) = scheduler.step(id).filter(|_| scheduler.is_current(worker, key)) else {
         let what = match reported {
             Reported::Started => "start",
@@ -190,7 +190,7 @@ fn give_back(
     now_ms: i64,
     effects: &mut Vec<Effect>,
 ) {
-    let (id, attempt) = key;
+    let AttemptKey { step: id, attempt, .. } = key;
     scheduler.release(worker, key);
     let Some(step) = scheduler.step(id) else { return };
     let guard = Guard::of(step);
@@ -242,11 +242,12 @@ fn assign(
 ) {
     let step = scheduler.step(id).expect("only queued steps are placed");
     let attempt = AttemptNumber(step.attempt.0 + 1);
-    effects.push(Effect::Assign { guard: Guard::of(step), worker, grant });
-    scheduler.update(id, |step| step.attempt = attempt);
+    let lease = scheduler.new_lease(id, attempt);
+    effects.push(Effect::Assign { guard: Guard::of(step), worker, grant, lease });
+    scheduler.update(id, |step| (step.attempt, step.lease) = (attempt, lease));
     scheduler.set_phase(id, Phase::Assigned(worker), now_ms);
     let worker = scheduler.workers.get_mut(&worker).expect("steps are placed on workers that are online");
-    worker.taken.insert((id, attempt), grant);
+    worker.taken.insert(AttemptKey { step: id, attempt, lease }, grant);
 }
 
 /// Frees what attempts occupied that neither count nor are there any more.

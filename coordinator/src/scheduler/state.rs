@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use experiment_spec::{
-    ids::{AttemptNumber, StepId, SubmissionId, WorkerId},
+    ids::{AttemptKey, AttemptNumber, LeaseToken, StepId, SubmissionId, WorkerId},
     run::{Resources, State},
 };
 
@@ -64,6 +64,8 @@ pub(crate) struct Step {
     pub(crate) needs: Option<StepId>,
     pub(crate) resources: Resources,
     pub(crate) attempt: AttemptNumber,
+    /// Of the current attempt; 0 while nobody has the step.
+    pub(crate) lease: LeaseToken,
     pub(crate) retries_left: u32,
     /// When it came into its present state.
     pub(crate) since_ms: i64,
@@ -78,9 +80,6 @@ pub(crate) struct Capacity {
     pub(crate) gpus: Vec<u32>,
     pub(crate) memory_bytes: u64,
 }
-
-/// One attempt of one step.
-pub(crate) type AttemptKey = (StepId, AttemptNumber);
 
 /// A worker that is online.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -98,9 +97,40 @@ pub(crate) struct Scheduler {
     ready: BTreeSet<(Order, StepId)>,
     waiting: BTreeMap<StepId, BTreeSet<StepId>>,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    /// What the tokens of new leases are mixed from: drawn at each start, so that no two starts give the same ones.
+    lease_salt: u64,
+}
+
+impl Step {
+    /// Its current attempt under its lease.
+    pub(crate) fn key(&self) -> AttemptKey {
+        AttemptKey { step: self.id, attempt: self.attempt, lease: self.lease }
+    }
+}
+
+/// The token of a new lease, never 0. Neighbours differ in every bit as likely as not (the finish of splitmix64).
+fn lease_token(salt: u64, step: StepId, attempt: AttemptNumber) -> LeaseToken {
+    let mut mixed = salt;
+    for part in [step.0.cast_unsigned(), attempt.0.into()] {
+        mixed = mixed.wrapping_add(part).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+    }
+    LeaseToken(mixed.max(1))
 }
 
 impl Scheduler {
+    /// Nothing yet; the tokens of new leases are mixed from `lease_salt`.
+    pub(crate) fn new(lease_salt: u64) -> Self {
+        Self { lease_salt, ..Self::default() }
+    }
+
+    /// The token of a new lease on this attempt.
+    pub(crate) fn new_lease(&self, step: StepId, attempt: AttemptNumber) -> LeaseToken {
+        lease_token(self.lease_salt, step, attempt)
+    }
+
     /// Takes in a step that is not final. `Waiting` without a live extraction becomes ready.
     pub(crate) fn insert(&mut self, step: Step) {
         self.remove(step.id);
@@ -120,6 +150,9 @@ impl Scheduler {
         let mut step = self.remove(id).expect("only live steps change their phase");
         if step.phase.state() != phase.state() {
             step.since_ms = now_ms;
+        }
+        if phase.worker().is_none() {
+            step.lease = LeaseToken::default();
         }
         step.phase = phase;
         self.insert(step);
@@ -178,9 +211,9 @@ impl Scheduler {
         taken.into_iter().flat_map(BTreeMap::keys).copied().filter(|key| self.is_current(worker, *key)).collect()
     }
 
-    /// Whether this attempt is the one that counts, and this worker has it.
-    pub(crate) fn is_current(&self, worker: WorkerId, (step, attempt): AttemptKey) -> bool {
-        self.steps.get(&step).is_some_and(|step| step.attempt == attempt && step.phase.worker() == Some(worker))
+    /// Whether this attempt is the one that counts, under the lease that counts, and this worker has it.
+    pub(crate) fn is_current(&self, worker: WorkerId, key: AttemptKey) -> bool {
+        self.steps.get(&key.step).is_some_and(|step| step.key() == key && step.phase.worker() == Some(worker))
     }
 
     /// Gives back what an attempt occupied.
@@ -213,7 +246,7 @@ impl Scheduler {
             if let Some(worker) = step.phase.worker() {
                 assert!(step.attempt.0 > 0, "what is at work has an attempt");
                 let worker = self.workers.get(&worker).expect("what is at work is at an online worker");
-                assert!(worker.taken.contains_key(&(step.id, step.attempt)), "{} occupies its worker", step.id);
+                assert!(worker.taken.contains_key(&step.key()), "{} occupies its worker", step.id);
             }
         }
         assert_eq!(waiting, self.waiting, "waiting lists and steps agree");

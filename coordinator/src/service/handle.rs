@@ -2,15 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use experiment_spec::ids::{StepId, SubmissionId, WorkerId};
+use experiment_spec::ids::{AttemptKey, StepId, SubmissionId, WorkerId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{planning::Planned, refusal::Refusal, reports::Report};
 use crate::{
-    scheduler::{
-        place::Free,
-        state::{AttemptKey, Grant},
-    },
+    scheduler::{place::Free, state::Grant},
     store::{assignments::Told, submissions::NewSubmission, workers::Registration},
 };
 

@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use experiment_spec::ids::{AttemptNumber, StepId, WorkerId};
+use experiment_spec::ids::{AttemptKey, StepId, WorkerId};
 use orchestrator_proto::v1::Progress;
 
 use crate::scheduler::effects::Effect;
@@ -22,7 +22,7 @@ pub(crate) struct LiveWorker {
 
 #[derive(Debug, Default)]
 struct Inner {
-    progress: HashMap<StepId, (AttemptNumber, Progress)>,
+    progress: HashMap<StepId, Progress>,
     workers: HashMap<WorkerId, LiveWorker>,
 }
 
@@ -37,13 +37,13 @@ impl Live {
     }
 
     /// The latest progress of an attempt.
-    pub(crate) fn set_progress(&self, step: StepId, attempt: AttemptNumber, progress: Progress) {
-        self.inner().progress.insert(step, (attempt, progress));
+    pub(crate) fn set_progress(&self, key: AttemptKey, progress: Progress) {
+        self.inner().progress.insert(key.step, progress);
     }
 
     /// The latest progress of a step's current attempt.
     pub(crate) fn progress(&self, step: StepId) -> Option<Progress> {
-        self.inner().progress.get(&step).map(|(_, progress)| progress.clone())
+        self.inner().progress.get(&step).cloned()
     }
 
     /// Forgets the progress of attempts that ended.

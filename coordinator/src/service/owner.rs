@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    hash::{BuildHasher, Hasher, RandomState},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -42,8 +43,10 @@ pub(crate) struct Owner {
     pub(crate) live: Arc<Live>,
     /// Counts the writes, so that followers know when to look again.
     pub(crate) changes: watch::Sender<u64>,
-    pub(crate) worker_timeout: Duration,
+    pub(crate) lease: Duration,
     pub(crate) last_sweep: Instant,
+    /// See [`Scheduler::lease_salt`].
+    pub(crate) lease_salt: u64,
     /// A write failed: memory may be ahead of the store.
     pub(crate) stale: bool,
     /// Kept as long as anything may be written.
@@ -51,11 +54,11 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// Reads the state from the store. Workers that had work are given the whole timeout to be heard of.
+    /// Reads the state from the store. Workers are given a whole lease anew to be heard of.
     pub(crate) async fn open(
         writer: SqliteConnection,
         readers: SqlitePool,
-        worker_timeout: Duration,
+        lease: Duration,
         lock: FolderLock,
     ) -> Result<(Self, Arc<Live>, watch::Receiver<u64>)> {
         let live = Arc::new(Live::default());
@@ -67,8 +70,9 @@ impl Owner {
             members: BTreeMap::new(),
             live: Arc::clone(&live),
             changes,
-            worker_timeout,
+            lease,
             last_sweep: Instant::now(),
+            lease_salt: RandomState::new().build_hasher().finish(),
             stale: true,
             lock,
         };
@@ -142,8 +146,8 @@ impl Owner {
         done
     }
 
-    async fn rebuild(&mut self) -> Result<()> {
-        self.scheduler = snapshot::load(&self.readers).await?;
+    pub(super) async fn rebuild(&mut self) -> Result<()> {
+        self.scheduler = snapshot::load(&self.readers, self.lease_salt).await?;
         let known = std::mem::take(&mut self.members);
         for row in workers::all(&self.readers).await?.into_iter().filter(|row| row.state == "online") {
             let id = WorkerId(row.id);
@@ -180,7 +184,7 @@ impl Owner {
         let shown = self.members.get(&id).zip(self.scheduler.workers.get(&id)).map(|(member, worker)| LiveWorker {
             draining: member.draining,
             cpus_used: worker.taken.values().map(|grant| grant.cpus).sum(),
-            steps: worker.taken.keys().map(|key| key.0).collect(),
+            steps: worker.taken.keys().map(|key| key.step).collect(),
             last_seen_ms: member.last_seen_ms,
         });
         self.live.set_worker(id, shown);
@@ -194,15 +198,15 @@ impl Owner {
 
     /// Declares workers lost that were silent for too long; returns how many. When the coordinator
     /// itself stood still (stopped, machine asleep), their polls are still in the queue: they get
-    /// the timeout anew.
+    /// their leases anew.
     pub(crate) async fn sweep(&mut self, now: Instant) -> Answer<u32> {
-        let stood_still = now.saturating_duration_since(self.last_sweep) > self.worker_timeout / 2;
+        let stood_still = now.saturating_duration_since(self.last_sweep) > self.lease / 2;
         self.last_sweep = now;
         if stood_still {
             self.members.values_mut().for_each(|member| member.last_seen = now);
             return Ok(0);
         }
-        let silent = |member: &Member| now.saturating_duration_since(member.last_seen) > self.worker_timeout;
+        let silent = |member: &Member| now.saturating_duration_since(member.last_seen) > self.lease;
         let lost: Vec<_> = self.members.iter().filter(|(_, member)| silent(member)).map(|(id, _)| *id).collect();
         for id in &lost {
             self.lose(*id).await?;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use experiment_spec::ids::{AttemptNumber, WorkerId};
+use experiment_spec::ids::{AttemptKey, WorkerId};
 
 use super::{
     handle::{Answer, Assignment, Poll, Polled, Register, Registered},
@@ -14,7 +14,7 @@ use crate::{
     scheduler::{
         effects::Effect,
         reactor,
-        state::{AttemptKey, Capacity, Grant},
+        state::{Capacity, Grant},
     },
     store::{assignments, error::Result, snapshot, transitions, workers},
 };
@@ -65,8 +65,8 @@ impl Owner {
         let mut held = poll.held;
         let mut accepted = Vec::with_capacity(reports.len());
         for report in &mut reports {
-            let key = report.key();
-            report.check(self.scheduler.step(key.0).is_some_and(|step| step.needs.is_some()));
+            let key = report.key;
+            report.check(self.scheduler.step(key.step).is_some_and(|step| step.needs.is_some()));
             if reactor::on_report(&mut self.scheduler, poll.worker, key, report.reported(), now_ms, &mut effects) {
                 accepted.push(&*report);
                 held.insert(key);
@@ -74,16 +74,16 @@ impl Owner {
         }
         let said = reactor::Poll { free: poll.free, draining: poll.draining, held };
         let mut answer = reactor::on_worker_polled(&mut self.scheduler, poll.worker, &said, now_ms, &mut effects);
-        answer.stop.retain(|key| !accepted.iter().any(|report| report.key() == *key));
+        answer.stop.retain(|key| !accepted.iter().any(|report| report.key == *key));
 
         self.write_poll(poll.worker, (&accepted, last), &effects, now_ms).await?;
         for report in &accepted {
             if let Event::Progress(progress) = &report.event {
-                self.live.set_progress(report.step, report.attempt, progress.clone());
+                self.live.set_progress(report.key, progress.clone());
             }
         }
         self.live.ended(&effects);
-        let mut assigned: Vec<_> = effects.iter().filter_map(newly_assigned).collect();
+        let mut assigned: Vec<_> = effects.iter().filter_map(Effect::assigned).collect();
         assigned.append(&mut answer.again);
         let assignments = self.assignments(assigned).await?;
         self.publish(poll.worker);
@@ -124,17 +124,9 @@ impl Owner {
     async fn assignments(&mut self, assigned: Vec<(AttemptKey, Grant)>) -> Result<Vec<Assignment>> {
         let mut assignments = Vec::with_capacity(assigned.len());
         for (key, grant) in assigned {
-            let told = assignments::told(&mut self.writer, key.0).await?;
+            let told = assignments::told(&mut self.writer, key.step).await?;
             assignments.push(Assignment { key, grant, told });
         }
         Ok(assignments)
-    }
-}
-
-/// The attempt that an effect made, if it is an assignment.
-fn newly_assigned(effect: &Effect) -> Option<(AttemptKey, Grant)> {
-    match effect {
-        Effect::Assign { guard, grant, .. } => Some(((guard.step, AttemptNumber(guard.attempt.0 + 1)), *grant)),
-        _ => None,
     }
 }

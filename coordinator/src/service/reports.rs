@@ -1,14 +1,14 @@
 //! Reports of attempts, read and checked; and what of them is written.
 
 use experiment_spec::{
-    ids::{AttemptNumber, StepId},
+    ids::AttemptKey,
     run::FailureKind,
 };
 use orchestrator_proto::v1::Progress;
 use sqlx::SqliteConnection;
 
 use crate::{
-    scheduler::{reactor::Reported, state::AttemptKey},
+    scheduler::reactor::Reported,
     store::{
         attempts::{self, Start},
         error::Result,
@@ -22,8 +22,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Report {
     pub(crate) sequence: u64,
-    pub(crate) step: StepId,
-    pub(crate) attempt: AttemptNumber,
+    /// Which attempt it is about.
+    pub(crate) key: AttemptKey,
     pub(crate) at_ms: i64,
     pub(crate) event: Event,
 }
@@ -80,11 +80,6 @@ impl Report {
         }
     }
 
-    /// Which attempt it is about.
-    pub(crate) fn key(&self) -> AttemptKey {
-        (self.step, self.attempt)
-    }
-
     /// What of it the scheduler decides on.
     pub(crate) fn reported(&self) -> Reported {
         match &self.event {
@@ -103,14 +98,15 @@ impl Report {
 
     /// Writes what it says, beside the transition it may cause.
     pub(crate) async fn write(&self, db: &mut SqliteConnection, now_ms: i64) -> Result<()> {
+        let AttemptKey { step, attempt, .. } = self.key;
         match &self.event {
             Event::Started(start) => {
-                attempts::set_started(db, self.step, self.attempt, start, now_ms).await?;
-                metrics::forget_after(db, self.step, start.from_iteration).await
+                attempts::set_started(db, step, attempt, start, now_ms).await?;
+                metrics::forget_after(db, step, start.from_iteration).await
             }
             Event::Metrics(points) => {
                 for (name, iteration, value) in points {
-                    metrics::put(db, self.step, name, *iteration, *value).await?;
+                    metrics::put(db, step, name, *iteration, *value).await?;
                 }
                 Ok(())
             }
@@ -118,16 +114,16 @@ impl Report {
                 let line = LogRow {
                     position: 0,
                     at_ms: self.at_ms,
-                    attempt: self.attempt.0,
+                    attempt: attempt.0,
                     stream: stream.clone(),
                     text: text.clone(),
                 };
-                logs::append(db, self.step, &line).await
+                logs::append(db, step, &line).await
             }
             Event::CheckpointSaved { iteration } => {
-                attempts::set_checkpoint(db, self.step, self.attempt, *iteration).await
+                attempts::set_checkpoint(db, step, attempt, *iteration).await
             }
-            Event::Succeeded(outcome) => scores::put(db, self.step, self.attempt, outcome).await,
+            Event::Succeeded(outcome) => scores::put(db, step, attempt, outcome).await,
             Event::Progress(_) | Event::Failed { .. } | Event::Released { .. } | Event::Unknown => Ok(()),
         }
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use experiment_spec::{
-    ids::{AttemptNumber, ContentHash, StepId, WorkerId},
+    ids::{AttemptKey, AttemptNumber, ContentHash, StepId, WorkerId},
     run::{Device, ExtractionSpec, FailureKind, Resources, RunSpec, StepSpec},
 };
 use proptest::prelude::*;
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     lock::FolderLock,
-    scheduler::{place::Free, state::AttemptKey},
+    scheduler::place::Free,
     store::{
         attempts::Start,
         database,
@@ -100,9 +100,9 @@ struct Site {
 }
 
 impl Site {
-    fn report(&mut self, (step, attempt): AttemptKey, event: Event) {
+    fn report(&mut self, key: AttemptKey, event: Event) {
         self.sequence += 1;
-        self.outbox.push(Report { sequence: self.sequence, step, attempt, at_ms: 0, event });
+        self.outbox.push(Report { sequence: self.sequence, key, at_ms: 0, event });
     }
 }
 
@@ -150,7 +150,7 @@ fn succeeded() -> Event {
 /// Memory is what a restart would read. Only what is told to stop occupies a worker in memory alone.
 async fn agree(owner: &Owner) {
     owner.scheduler.check();
-    let mut stored = snapshot::load(&owner.readers).await.unwrap();
+    let mut stored = snapshot::load(&owner.readers, owner.lease_salt).await.unwrap();
     stored.check();
     let mut memory = owner.scheduler.clone();
     for scheduler in [&mut stored, &mut memory] {
@@ -219,7 +219,7 @@ async fn a_guard_that_does_not_hold_changes_nothing() {
     let history: i64 =
         sqlx::query_scalar("SELECT COUNT(*) FROM history WHERE step_id = 1").fetch_one(&owner.readers).await.unwrap();
     assert_eq!(history, 1, "only that it was queued");
-    assert_eq!(poll(&mut owner, &mut site).await.unwrap().assignments[0].key.1, AttemptNumber(8));
+    assert_eq!(poll(&mut owner, &mut site).await.unwrap().assignments[0].key.attempt, AttemptNumber(8));
     agree(&owner).await;
 }
 
@@ -254,11 +254,14 @@ async fn a_restart_reads_back_what_was_there() {
     let key = site.held.pop().unwrap();
     site.report(key, succeeded());
     poll(&mut owner, &mut site).await.unwrap();
-    let before = owner.scheduler.clone();
+    let (before, salt) = (owner.scheduler.clone(), owner.lease_salt);
     owner.writer.close().await.unwrap();
     owner.readers.close().await;
     drop(owner.lock);
-    let owner = open(&home).await;
+    let mut owner = open(&home).await;
+    assert_ne!(owner.lease_salt, salt, "leases given from now on have tokens of their own");
+    owner.lease_salt = salt;
+    owner.rebuild().await.unwrap();
     assert_eq!(owner.scheduler, before);
     assert_eq!(owner.scheduler.workers.values().next().unwrap().taken.len(), 2);
 }

@@ -1,6 +1,6 @@
 //! The scheduler's state as the store has it: read on start, and again after a failed write.
 
-use experiment_spec::ids::{AttemptNumber, StepId, SubmissionId, WorkerId};
+use experiment_spec::ids::{AttemptNumber, LeaseToken, StepId, SubmissionId, WorkerId};
 use sqlx::{FromRow, SqlitePool};
 
 use super::{
@@ -27,6 +27,7 @@ struct LiveRow {
     gpu_index: Option<u32>,
     gpu_share_milli: Option<u32>,
     memory_bytes: Option<i64>,
+    lease_token: Option<i64>,
 }
 
 /// One GPU of a worker, as stored.
@@ -42,9 +43,9 @@ pub(crate) fn gpus(json: &str) -> Result<Vec<Gpu>> {
     serde_json::from_str(json).map_err(|_| damaged("list of GPUs", json))
 }
 
-/// Workers that are online and every step that is not final.
-pub(crate) async fn load(db: &SqlitePool) -> Result<Scheduler> {
-    let mut scheduler = Scheduler::default();
+/// Workers that are online and every step that is not final; new leases are drawn from `lease_salt`.
+pub(crate) async fn load(db: &SqlitePool, lease_salt: u64) -> Result<Scheduler> {
+    let mut scheduler = Scheduler::new(lease_salt);
     for row in workers::all(db).await?.into_iter().filter(|row| row.state == "online") {
         let capacity = Capacity {
             cpus: row.cpus,
@@ -56,7 +57,7 @@ pub(crate) async fn load(db: &SqlitePool) -> Result<Scheduler> {
     let rows: Vec<LiveRow> = sqlx::query_as(
         "SELECT s.id, s.needs, s.state, s.attempt, s.retries_left, s.not_before_ms, s.order_submission,
                 s.order_position, s.changed_at_ms, s.resources_json, a.worker_id, a.cpus, a.gpu_index,
-                a.gpu_share_milli, a.memory_bytes,
+                a.gpu_share_milli, a.memory_bytes, a.lease_token,
                 EXISTS (SELECT 1 FROM steps AS n WHERE n.id = s.needs
                         AND n.state IN ('queued', 'assigned', 'running')) AS needs_live
          FROM steps AS s
@@ -81,6 +82,17 @@ fn insert(scheduler: &mut Scheduler, row: &LiveRow) -> Result<()> {
         ("running", Some(worker)) => Phase::Running(worker),
         (state, _) => return Err(damaged("a step at work without an attempt, in state", state)),
     };
+    let step = Step {
+        id,
+        order: Order { submission: SubmissionId(row.order_submission), position: row.order_position },
+        needs: row.needs.map(StepId),
+        resources: steps::resources(&row.resources_json)?,
+        attempt: AttemptNumber(row.attempt),
+        lease: LeaseToken(row.lease_token.unwrap_or_default().cast_unsigned()),
+        retries_left: row.retries_left,
+        since_ms: row.changed_at_ms,
+        phase,
+    };
     if let Some(worker) = phase.worker() {
         let grant = Grant {
             cpus: row.cpus.unwrap_or_default(),
@@ -91,17 +103,8 @@ fn insert(scheduler: &mut Scheduler, row: &LiveRow) -> Result<()> {
             .workers
             .get_mut(&worker)
             .ok_or_else(|| damaged("a step at work on a worker that is not online, step", &id.to_string()))?;
-        worker.taken.insert((id, AttemptNumber(row.attempt)), grant);
+        worker.taken.insert(step.key(), grant);
     }
-    scheduler.insert(Step {
-        id,
-        order: Order { submission: SubmissionId(row.order_submission), position: row.order_position },
-        needs: row.needs.map(StepId),
-        resources: steps::resources(&row.resources_json)?,
-        attempt: AttemptNumber(row.attempt),
-        retries_left: row.retries_left,
-        since_ms: row.changed_at_ms,
-        phase,
-    });
+    scheduler.insert(step);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Table `steps`: finding the step that answers a planned one, or making it; queueing steps again.
 
 use experiment_spec::{
-    ids::{AttemptNumber, ContentHash, StepId, SubmissionId},
+    ids::{AttemptNumber, ContentHash, LeaseToken, StepId, SubmissionId},
     run::{Resources, State, StepSpec},
 };
 use sqlx::{FromRow, SqliteConnection};
@@ -115,6 +115,7 @@ pub(crate) async fn insert(
         needs,
         resources: new.resources.clone(),
         attempt: AttemptNumber(0),
+        lease: LeaseToken::default(),
         retries_left: new.retries,
         since_ms: now_ms,
         phase: Phase::Waiting,
@@ -153,6 +154,7 @@ pub(crate) async fn queue_again(
         needs: needs.map(StepId),
         resources: resources.clone(),
         attempt: found.attempt,
+        lease: LeaseToken::default(),
         retries_left: retries,
         since_ms: now_ms,
         phase: Phase::Waiting,

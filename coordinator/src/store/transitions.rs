@@ -2,7 +2,7 @@
 //! in the `WHERE`; exactly one row must change; a sentence for people is written with it.
 
 use experiment_spec::{
-    ids::{AttemptNumber, StepId, WorkerId},
+    ids::{AttemptKey, AttemptNumber, StepId, WorkerId},
     run::{FailureKind, State},
 };
 use sqlx::SqliteConnection;
@@ -16,7 +16,10 @@ use crate::scheduler::{
 /// Writes one effect, inside the caller's transaction.
 pub(crate) async fn apply(db: &mut SqliteConnection, effect: &Effect, now_ms: i64) -> Result<()> {
     match effect {
-        Effect::Assign { guard, worker, grant } => assign(db, guard, *worker, *grant, now_ms).await,
+        Effect::Assign { guard, worker, .. } => {
+            let (key, grant) = effect.assigned().expect("matched one line above");
+            assign(db, guard, *worker, (key, grant), now_ms).await
+        }
         Effect::Start { guard } => start(db, guard, now_ms).await,
         Effect::Requeue { guard, because, retries_left, not_before_ms } => {
             requeue(db, guard, because, (*retries_left, *not_before_ms), now_ms).await
@@ -37,14 +40,20 @@ pub(crate) async fn apply(db: &mut SqliteConnection, effect: &Effect, now_ms: i6
             history(db, guard.step, guard.attempt, &sentence, now_ms).await
         }
         Effect::SetAside { step, attempt, what } => {
-            let sentence = format!("a late report ({what}) of attempt {attempt} was set aside");
+            let sentence = format!("attempt {attempt} no longer had its lease: what it reported late ({what}) does not count");
             history(db, *step, *attempt, &sentence, now_ms).await
         }
     }
 }
 
-async fn assign(db: &mut SqliteConnection, guard: &Guard, worker: WorkerId, grant: Grant, now_ms: i64) -> Result<()> {
-    let attempt = AttemptNumber(guard.attempt.0 + 1);
+async fn assign(
+    db: &mut SqliteConnection,
+    guard: &Guard,
+    worker: WorkerId,
+    (key, grant): (AttemptKey, Grant),
+    now_ms: i64,
+) -> Result<()> {
+    let attempt = key.attempt;
     transition(db, guard, State::Assigned, now_ms).await?;
     sqlx::query("UPDATE steps SET attempt = ?1 WHERE id = ?2")
         .bind(attempt.0)
@@ -52,8 +61,9 @@ async fn assign(db: &mut SqliteConnection, guard: &Guard, worker: WorkerId, gran
         .execute(&mut *db)
         .await?;
     sqlx::query(
-        "INSERT INTO attempts (step_id, number, worker_id, cpus, gpu_index, gpu_share_milli, memory_bytes, assigned_at_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO attempts (step_id, number, worker_id, cpus, gpu_index, gpu_share_milli, memory_bytes, assigned_at_ms,
+                               lease_token)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )
     .bind(guard.step.0)
     .bind(attempt.0)
@@ -63,6 +73,7 @@ async fn assign(db: &mut SqliteConnection, guard: &Guard, worker: WorkerId, gran
     .bind(grant.gpu.map_or(0, |gpu| gpu.1))
     .bind(grant.memory_bytes.cast_signed())
     .bind(now_ms)
+    .bind(key.lease.0.cast_signed())
     .execute(&mut *db)
     .await?;
     let name = worker_name(db, worker).await?;

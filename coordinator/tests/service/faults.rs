@@ -52,7 +52,30 @@ async fn reports_of_an_older_attempt_are_set_aside_and_said_so() {
     assert_eq!(server.steps().await[1].bi_modal_average, Some(0.25));
     let history = server.history(2).await;
     assert!(history.iter().any(|line| line == "queued again: worker one started again without it"), "{history:?}");
-    assert!(history.iter().any(|line| line == "a late report (result) of attempt 1 was set aside"), "{history:?}");
+    assert!(history.iter().any(|line| line == "attempt 1 no longer had its lease: what it reported late (result) does not count"), "{history:?}");
+}
+
+#[tokio::test]
+async fn the_right_attempt_under_another_lease_does_not_count() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut server, mut worker) = at_work(home.path()).await;
+    let right = worker.leases[&(2, 1)];
+    assert_ne!(right, 0);
+    // As from before the store was set back to an older copy, which gave the same attempt a second time.
+    for wrong in [0, right ^ 1] {
+        worker.leases.insert((2, 1), wrong);
+        worker.report(2, 1, scored(0.9));
+        let stopped = worker.poll(&mut server).await.stop;
+        assert_eq!((stopped.len(), server.states().await[1].as_str()), (0, "running"));
+        let foreign = Held { step_id: 2, attempt: 1, lease: wrong };
+        worker.held.push(foreign);
+        assert_eq!(worker.poll(&mut server).await.stop, [foreign], "it is told to stop what is not its own");
+    }
+    worker.leases.insert((2, 1), right);
+    worker.succeed(2, 1, scored(0.25));
+    worker.poll(&mut server).await;
+    assert_eq!(server.steps().await[1].bi_modal_average, Some(0.25));
+    server.kill(home.path()).await;
 }
 
 #[tokio::test]
@@ -81,7 +104,7 @@ async fn the_runs_of_a_silent_worker_go_to_another_one() {
     silent.succeed(1, 1, extracted());
     let answer = silent.poll(&mut server).await;
     assert!(answer.register_again && !silent.outbox.is_empty(), "nothing of a lost worker is taken");
-    silent.held = vec![Held { step_id: 1, attempt: 1 }];
+    silent.held = vec![Held { step_id: 1, attempt: 1, lease: silent.leases[&(1, 1)] }];
     let registered = silent.register(&mut server).await;
     assert_eq!(registered.drop, silent.held);
 }

@@ -67,7 +67,8 @@ async fn a_report_that_cannot_be_read_blocks_nothing() {
     let mut worker = Worker::join(&mut server, "one", 1).await;
     worker.poll(&mut server).await;
     worker.sequence += 1;
-    worker.outbox.push(Report { sequence: worker.sequence, step_id: 1, attempt: 1, at_ms: 0, event: None });
+    let lease = worker.leases[&(1, 1)];
+    worker.outbox.push(Report { sequence: worker.sequence, step_id: 1, attempt: 1, at_ms: 0, event: None, lease });
     // A step that does not exist.
     worker.report(4_711, 1, extracted());
     let text = "ä".repeat(10_000);

@@ -15,7 +15,7 @@ use orchestrator_coordinator::{Config, Coordinator, serve};
 use orchestrator_proto::{
     PROTOCOL_VERSION, records,
     v1::{
-        self, AttemptEvent, Held, PollRequest, PollResponse, RegisterRequest, RegisterResponse, Report, SubmitRequest,
+        self, Assignment, AttemptEvent, Held, PollRequest, PollResponse, RegisterRequest, RegisterResponse, Report, SubmitRequest,
         attempt_event::Event, blobs_client::BlobsClient, fleet_client::FleetClient,
         submissions_client::SubmissionsClient,
     },
@@ -170,12 +170,15 @@ pub(crate) struct Worker {
     pub(crate) id: i64,
     pub(crate) sequence: u64,
     pub(crate) held: Vec<Held>,
+    /// Tokens of the leases that it was ever given, by step and attempt.
+    pub(crate) leases: BTreeMap<(i64, u32), u64>,
     pub(crate) outbox: Vec<Report>,
 }
 
 impl Worker {
     pub(crate) fn new(name: &str, cpus: u32) -> Self {
-        Self { name: name.to_owned(), cpus, id: 0, sequence: 0, held: Vec::new(), outbox: Vec::new() }
+        let (held, outbox) = (Vec::new(), Vec::new());
+        Self { name: name.to_owned(), cpus, id: 0, sequence: 0, held, leases: BTreeMap::new(), outbox }
     }
 
     pub(crate) async fn join(server: &mut Server, name: &str, cpus: u32) -> Self {
@@ -207,7 +210,8 @@ impl Worker {
     pub(crate) fn report(&mut self, step_id: i64, attempt: u32, event: Event) {
         self.sequence += 1;
         let event = Some(AttemptEvent { event: Some(event) });
-        self.outbox.push(Report { sequence: self.sequence, step_id, attempt, at_ms: 1, event });
+        let lease = self.leases.get(&(step_id, attempt)).copied().unwrap_or_default();
+        self.outbox.push(Report { sequence: self.sequence, step_id, attempt, at_ms: 1, event, lease });
     }
 
     pub(crate) fn request(&self) -> PollRequest {
@@ -226,7 +230,9 @@ impl Worker {
         let response = server.fleet.poll(self.request()).await.unwrap().into_inner();
         self.outbox.retain(|report| report.sequence > response.acknowledged);
         for assignment in &response.assignments {
-            self.held.push(Held { step_id: assignment.step_id, attempt: assignment.attempt });
+            let Assignment { step_id, attempt, lease, .. } = *assignment;
+            self.leases.insert((step_id, attempt), lease);
+            self.held.push(Held { step_id, attempt, lease });
         }
         self.held.retain(|held| !response.stop.contains(held));
         response
@@ -318,5 +324,5 @@ pub(crate) fn scored(map: f64) -> Event {
 
 /// A configuration in which silence is noticed at once.
 pub(crate) fn impatient(home: &Path) -> Config {
-    Config { worker_timeout: Duration::from_millis(300), ..Config::new(home, catalog(), "0.1.0-test") }
+    Config { lease: Duration::from_millis(300), ..Config::new(home, catalog(), "0.1.0-test") }
 }

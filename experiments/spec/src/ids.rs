@@ -49,6 +49,29 @@ impl fmt::Display for AttemptNumber {
     }
 }
 
+/// Token of one lease: drawn anew for each assignment, so that an attempt that was taken away can be told from the one
+/// that has its number now, even where a store was set back to an older copy. 0 = assigned before there were leases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LeaseToken(pub u64);
+
+/// One attempt under one lease: what an assignment names, and what must be repeated to be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptKey {
+    /// The step that is attempted.
+    pub step: StepId,
+    /// Which attempt.
+    pub attempt: AttemptNumber,
+    /// Under which lease.
+    pub lease: LeaseToken,
+}
+
+impl fmt::Display for AttemptKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "step {} attempt {}", self.step, self.attempt)
+    }
+}
+
 /// BLAKE3 hash of some content: features, checkpoints, models, and the fingerprints of steps.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContentHash([u8; 32]);

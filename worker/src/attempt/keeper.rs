@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use experiment_spec::ids::AttemptKey;
 use orchestrator_proto::v1::attempt_event::Event;
 
 use super::Stop;
 use crate::{
-    events::{self, AttemptKey},
+    events,
     fail_point,
     outbox::{Kept, Outbox},
 };

@@ -8,12 +8,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use experiment_spec::ids::AttemptKey;
 use orchestrator_proto::v1::{Progress, Report, attempt_event::Event};
 
 use super::segment::{self, Record};
 use crate::{
     error::at,
-    events::{self, AttemptKey},
+    events,
 };
 
 /// A segment is closed when it has grown to this many bytes.
@@ -46,10 +47,6 @@ pub(super) struct Journal {
     /// Reports that wait for their artifacts to be uploaded.
     pub(super) waiting: BTreeSet<u64>,
     pub(super) progress: BTreeMap<AttemptKey, Progress>,
-}
-
-pub(super) fn key(report: &Report) -> AttemptKey {
-    AttemptKey::new(report.step_id, report.attempt)
 }
 
 pub(super) fn event(report: &Report) -> Option<&Event> {
@@ -153,7 +150,7 @@ impl Journal {
             }
             Record::Report(report) => {
                 if event(report).is_some_and(events::is_terminal) {
-                    self.ended.insert(key(report), report.sequence);
+                    self.ended.insert(AttemptKey::from(report), report.sequence);
                 }
                 if hold_for_upload && has_artifacts(report) {
                     self.waiting.insert(report.sequence);

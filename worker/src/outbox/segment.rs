@@ -117,7 +117,7 @@ mod tests {
         let records: Vec<Record> = (1..=6)
             .map(|sequence| match sequence {
                 4 => Record::Acknowledged(3),
-                _ => Record::Report(Report { sequence, step_id: 7, attempt: 1, at_ms: 12, event: None }),
+                _ => Record::Report(Report { sequence, step_id: 7, attempt: 1, at_ms: 12, event: None, lease: 9 }),
             })
             .collect();
         let mut ends = vec![0];

@@ -4,7 +4,10 @@ use std::{
 };
 
 use experiment_spec::run::FailureKind;
-use orchestrator_proto::v1::{Artifact, CheckpointSaved, MetricPoint, Metrics, Succeeded};
+use orchestrator_proto::{
+    convert::attempt_key,
+    v1::{Artifact, CheckpointSaved, MetricPoint, Metrics, Succeeded},
+};
 
 use super::{
     journal::{GIVE_UP_BYTES, event},
@@ -20,7 +23,7 @@ fn open(folder: &Path) -> Outbox {
 }
 
 fn first() -> AttemptKey {
-    AttemptKey::new(5, 1)
+    attempt_key(5, 1, 501)
 }
 
 fn metrics(iteration: u64) -> Event {
@@ -189,7 +192,7 @@ fn many_segments_are_sent_in_order_in_limited_batches_and_removed() {
 fn a_report_of_artifacts_waits_for_their_upload() {
     let folder = tempfile::tempdir().unwrap();
     let outbox = Outbox::open(folder.path(), LIMIT_BYTES, true).unwrap();
-    let second = AttemptKey::new(6, 2);
+    let second = attempt_key(6, 2, 602);
     outbox.append(first(), metrics(1)).unwrap();
     outbox.append(first(), succeeded(&["model.safetensors"])).unwrap();
     outbox.append(second, succeeded(&["model.safetensors"])).unwrap();

@@ -28,6 +28,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) away: bool,
+    /// Answers nothing, as if the network were cut.
+    pub(crate) silent: bool,
+    /// What workers are told; 0 = nothing.
+    pub(crate) lease_ms: u32,
     pub(crate) refuse: String,
     /// Takes reports without acknowledging them.
     pub(crate) deaf: bool,
@@ -53,6 +57,7 @@ pub(crate) struct State {
 pub(crate) struct Coordinator {
     state: Arc<Mutex<State>>,
     pub(crate) url: String,
+    server: Arc<Mutex<Option<tokio::task::JoinHandle<Result<(), tonic::transport::Error>>>>>,
 }
 
 impl Coordinator {
@@ -60,13 +65,29 @@ impl Coordinator {
     pub(crate) fn start(runtime: &tokio::runtime::Runtime) -> Self {
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let coordinator = Self { state: Arc::default(), url };
-        let server = tonic::transport::Server::builder()
-            .add_service(FleetServer::new(coordinator.clone()))
-            .add_service(BlobsServer::new(coordinator.clone()))
-            .serve_with_incoming(TcpListenerStream::new(listener));
-        runtime.spawn(server);
+        let coordinator = Self { state: Arc::default(), url, server: Arc::default() };
+        coordinator.serve(runtime, listener);
         coordinator
+    }
+
+    fn serve(&self, runtime: &tokio::runtime::Runtime, listener: tokio::net::TcpListener) {
+        let server = tonic::transport::Server::builder()
+            .add_service(FleetServer::new(self.clone()))
+            .add_service(BlobsServer::new(self.clone()))
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        *self.server.lock().unwrap() = Some(runtime.spawn(server));
+    }
+
+    /// Nobody listens any more, as if its process had been killed.
+    pub(crate) fn stop(&self) {
+        self.server.lock().unwrap().take().unwrap().abort();
+    }
+
+    /// Serves on the same port.
+    pub(crate) fn serve_again(&self, runtime: &tokio::runtime::Runtime) {
+        let address = self.url.strip_prefix("http://").unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).unwrap();
+        self.serve(runtime, listener);
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -88,6 +109,7 @@ impl Coordinator {
         let mut assignment = Assignment {
             step_id,
             attempt,
+            lease: lease_of(step_id, attempt),
             spec_json: spec.canonical_json(),
             fingerprint: spec.fingerprint().to_string(),
             cpus: 1,
@@ -124,6 +146,16 @@ impl Coordinator {
             })
         })
     }
+}
+
+/// Token of the lease on an attempt.
+pub(crate) fn lease_of(step_id: i64, attempt: u32) -> u64 {
+    u64::MAX - step_id.cast_unsigned() * 1_000 - u64::from(attempt)
+}
+
+/// An attempt as a worker names it.
+pub(crate) fn held(step_id: i64, attempt: u32) -> Held {
+    Held { step_id, attempt, lease: lease_of(step_id, attempt) }
 }
 
 pub(crate) fn is_last(event: &Event) -> bool {
@@ -178,10 +210,14 @@ impl Fleet for Coordinator {
             poll_interval_ms: 50,
             acknowledged: state.acknowledged,
             drop: Vec::new(),
+            lease_ms: state.lease_ms,
         }))
     }
 
     async fn poll(&self, request: Request<PollRequest>) -> Result<Response<PollResponse>, Status> {
+        while self.state().silent {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let mut state = self.state();
         state.polls += 1;
         if state.away {
@@ -193,6 +229,7 @@ impl Fleet for Coordinator {
         let request = request.into_inner();
         assert_eq!(request.worker_id, 7);
         for report in &request.reports {
+            assert_eq!(report.lease, lease_of(report.step_id, report.attempt), "a report repeats its lease");
             state.sequences.push(report.sequence);
             if state.reports.iter().all(|known| known.sequence != report.sequence) {
                 state.reports.push(report.clone());

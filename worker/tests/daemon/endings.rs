@@ -3,13 +3,13 @@
 use std::{fs, time::Duration};
 
 use experiment_spec::ids::ContentHash;
-use orchestrator_proto::v1::{Held, attempt_event::Event};
+use orchestrator_proto::v1::attempt_event::Event;
 use retrieval::datasets::synthetic::Synthetic;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     Test,
-    coordinator::{Coordinator, artifact},
+    coordinator::{Coordinator, artifact, held},
     steps::{MODEL, cae, state_after, step},
     worker::{Fixture, ends_within, is_alive},
 };
@@ -183,7 +183,7 @@ fn a_stop_ends_the_process_and_frees_the_slot() {
     coordinator.assign_with(1, 1, &step("hang", 1), |assignment| assignment.cpus = 2);
     let process = coordinator.process_of(1, 1);
     coordinator.wait("the slot taken", |state| (state.last_poll.cpus_free == 0).then_some(()));
-    coordinator.state().stop.push(Held { step_id: 1, attempt: 1 });
+    coordinator.state().stop.push(held(1, 1));
     coordinator.wait("the slot free", |state| {
         (state.last_poll.cpus_free == 2 && state.last_poll.held.is_empty()).then_some(())
     });

@@ -12,7 +12,7 @@ use experiment_spec::{
     run::{RunSpec, StepSpec},
     scores::Scores,
 };
-use orchestrator_proto::v1::{Artifact, Assignment, Held, attempt_event::Event};
+use orchestrator_proto::v1::{Artifact, Assignment, attempt_event::Event};
 use retrieval::{
     datasets::synthetic::Synthetic,
     feature_file::FeatureFile,
@@ -23,7 +23,7 @@ use retrieval::{
 
 use crate::{
     Test,
-    coordinator::{Coordinator, artifact},
+    coordinator::{Coordinator, artifact, held},
     steps::step,
     worker::{Fixture, ends_within},
 };
@@ -299,7 +299,7 @@ fn nothing_that_a_program_started_is_left() {
 
     assign(&fixture, 3, 3, &format!("{stray}sleep 60"), |_| {});
     let process = printed_process(coordinator, 3);
-    coordinator.state().stop = vec![Held { step_id: 3, attempt: 1 }];
+    coordinator.state().stop = vec![held(3, 1)];
     ends_within(process, Duration::from_secs(4));
 
     assign(&fixture, 4, 4, &format!("{stray}sleep 60"), |_| {});

@@ -2,11 +2,11 @@
 
 use std::{fs, thread, time::Duration};
 
-use orchestrator_proto::v1::{Held, attempt_event::Event};
+use orchestrator_proto::v1::attempt_event::Event;
 
 use crate::{
     Test,
-    coordinator::{State, is_last},
+    coordinator::{State, held, is_last},
     steps::{state_after, step},
     worker::{Fixture, ends_within},
 };
@@ -70,7 +70,7 @@ fn what_is_not_acknowledged_is_sent_again_with_its_numbers() {
     let state = coordinator.state();
     assert_eq!(state.reports, before);
     assert_eq!(state.registrations.len(), 2);
-    assert_eq!(state.registrations[1].held, [Held { step_id: 1, attempt: 1 }]);
+    assert_eq!(state.registrations[1].held, [held(1, 1)]);
     assert_eq!(state.registrations[0].name, state.registrations[1].name);
     drop(state);
     daemon.kill();
@@ -86,7 +86,7 @@ fn a_score_in_the_outbox_is_never_computed_again() {
         assert_eq!(told, place == "outbox-before-ack");
         let daemon = fixture.daemon_process("");
         let registered = coordinator.wait("registration", |state| state.registrations.get(1).cloned());
-        assert_eq!(registered.held, [Held { step_id: 1, attempt: 1 }], "{place}");
+        assert_eq!(registered.held, [held(1, 1)], "{place}");
         let Event::Succeeded(succeeded) = coordinator.last_word(1, 1) else { panic!("the score that was kept") };
         assert_eq!(succeeded.scores_json.parse::<f64>().unwrap().to_bits(), state_after(30).to_bits());
         coordinator.wait("acknowledgement", |state| (state.polls > 0 && state.last_poll.held.is_empty()).then_some(()));

@@ -10,6 +10,7 @@ mod endings;
 mod external;
 mod faults;
 mod gpus;
+mod leases;
 mod steps;
 mod worker;
 
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
         _ => {}
     }
     let tests: Vec<Test> =
-        [endings::TESTS, faults::TESTS, disk::TESTS, gpus::TESTS, child::TESTS, external::TESTS].concat();
+        [endings::TESTS, faults::TESTS, leases::TESTS, disk::TESTS, gpus::TESTS, child::TESTS, external::TESTS].concat();
     if arguments.iter().any(|argument| argument == "--list") {
         for (name, _) in &tests {
             println!("{name}: test");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use experiment_spec::{
-    ids::{AttemptNumber, StepId, SubmissionId, WorkerId},
+    ids::{AttemptKey, AttemptNumber, LeaseToken, StepId, SubmissionId, WorkerId},
     run::{FailureKind, Resources, State},
 };
 
@@ -11,7 +11,7 @@ use crate::scheduler::{
     effects::{Effect, Guard},
     place::Free,
     reactor::{self, Poll, PollAnswer, Reported},
-    state::{AttemptKey, Capacity, Order, Phase, Scheduler, Step},
+    state::{Capacity, Order, Phase, Scheduler, Step},
 };
 
 /// A step as stored.
@@ -40,7 +40,8 @@ pub(super) fn step(id: i64) -> StepId {
 }
 
 pub(super) fn key(id: i64, attempt: u32) -> AttemptKey {
-    (StepId(id), AttemptNumber(attempt))
+    let (step, attempt) = (StepId(id), AttemptNumber(attempt));
+    AttemptKey { step, attempt, lease: Scheduler::default().new_lease(step, attempt) }
 }
 
 pub(super) fn cpus(cpus: u32) -> Resources {
@@ -89,6 +90,7 @@ impl World {
                 needs: stored.needs,
                 resources: stored.resources.clone(),
                 attempt: stored.attempt,
+                lease: LeaseToken::default(),
                 retries_left: self.retries,
                 since_ms: self.now_ms,
                 phase: Phase::Waiting,
@@ -210,11 +212,5 @@ impl World {
 
 /// Attempts that effects assign.
 pub(super) fn assignments(effects: &[Effect]) -> Vec<AttemptKey> {
-    effects
-        .iter()
-        .filter_map(|effect| match effect {
-            Effect::Assign { guard, .. } => Some((guard.step, AttemptNumber(guard.attempt.0 + 1))),
-            _ => None,
-        })
-        .collect()
+    effects.iter().filter_map(Effect::assigned).map(|(key, _)| key).collect()
 }

@@ -4,13 +4,13 @@
 use std::collections::BTreeSet;
 
 use experiment_spec::{
-    ids::StepId,
+    ids::{AttemptKey, StepId},
     run::{FailureKind, State},
 };
 use proptest::prelude::*;
 
 use super::model::{World, assignments, cpu_worker, cpus, failed};
-use crate::scheduler::{reactor::Reported, state::AttemptKey};
+use crate::scheduler::reactor::Reported;
 
 const WORKERS: i64 = 3;
 
