@@ -167,9 +167,19 @@ pub(crate) struct ServeArgs {
     /// Address to listen on; only loopback addresses until TLS and tokens are there
     #[arg(long, default_value = "127.0.0.1:7117", value_name = "ADDRESS")]
     pub(crate) listen: std::net::SocketAddr,
+    /// For how long a worker may keep its runs without being heard of: then they are queued again
+    #[arg(long, default_value = "15s", value_name = "TIME", value_parser = lease)]
+    pub(crate) lease: std::time::Duration,
     /// Have workers run programs that users submit (`command:`), with the rights of the workers
     #[arg(long)]
     pub(crate) allow_commands: bool,
+}
+
+/// A lease: shorter ones run out on a busy machine, longer ones keep the runs of a node that is gone for hours.
+fn lease(text: &str) -> Result<std::time::Duration, String> {
+    let (shortest, longest) = (std::time::Duration::from_secs(2), std::time::Duration::from_hours(1));
+    let lease = humantime::parse_duration(text).map_err(|error| format!("{error}; expected a time like 15s or 2m"))?;
+    if (shortest..=longest).contains(&lease) { Ok(lease) } else { Err("expected a time from 2s to 1h".to_owned()) }
 }
 
 #[derive(Debug, Args)]
@@ -284,4 +294,19 @@ pub(crate) enum DataCommand {
     /// Data sets that this installation can read
     #[command(after_help = "Example: orchestrator data list")]
     List,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_a_time_within_bounds_and_is_by_default_that_of_the_coordinator() {
+        assert_eq!(lease("90s"), Ok(std::time::Duration::from_secs(90)));
+        assert_eq!(lease("1s").unwrap_err(), "expected a time from 2s to 1h");
+        assert_eq!(lease("2h").unwrap_err(), "expected a time from 2s to 1h");
+        assert!(lease("soon").unwrap_err().ends_with("expected a time like 15s or 2m"));
+        let Command::Serve(serve) = Cli::parse_from(["orchestrator", "serve"]).command else { panic!("serve") };
+        assert_eq!(serve.lease, orchestrator_coordinator::LEASE);
+    }
 }

@@ -29,12 +29,12 @@ pub(crate) struct Local {
 
 impl Local {
     /// Opens the state folder and listens; port 0 takes a free one. Submissions are checked against `catalog`.
-    pub(crate) async fn start(home: &Home, catalog: Catalog, listen: SocketAddr) -> Outcome<Self> {
+    pub(crate) async fn start(home: &Home, catalog: Catalog, listen: SocketAddr, lease: Duration) -> Outcome<Self> {
         let listener = TcpListener::bind(listen).await.map_err(|error| {
             Failure::request(format!("cannot listen on {listen}: {error}; choose another address with --listen"))
         })?;
         let address = listener.local_addr().map_err(|error| Failure::request(format!("no local address: {error}")))?;
-        let config = Config::new(home.root().to_owned(), catalog, catalog::program_version());
+        let config = Config { lease, ..Config::new(home.root().to_owned(), catalog, catalog::program_version()) };
         let coordinator =
             Coordinator::open(config).await.map_err(|error: OpenError| Failure::request(error.to_string()))?;
         let stop = CancellationToken::new();

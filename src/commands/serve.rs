@@ -23,7 +23,7 @@ pub(super) async fn serve(global: &Global, args: ServeArgs) -> Outcome {
     if !args.allow_commands {
         catalog.external = None;
     }
-    let local = Local::start(&home, catalog, args.listen).await?;
+    let local = Local::start(&home, catalog, args.listen, args.lease).await?;
     if global.json {
         output::json(&serde_json::json!({ "address": local.url(), "home": home.root() }))?;
     } else {

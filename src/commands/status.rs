@@ -59,5 +59,10 @@ pub(super) async fn status(global: &Global, submission: Option<String>) -> Outco
             output::time(w.last_seen_ms),
         ]
     });
-    output::table(&["worker", "state", "cpus", "kind", "at work on", "last seen"], rows.collect())
+    output::table(&["worker", "state", "cpus", "kind", "at work on", "last seen"], rows.collect())?;
+    let aside = workers.iter().filter(|worker| !worker.aside_reason.is_empty());
+    output::lines(aside.map(|w| {
+        let until = output::time(w.aside_until_ms);
+        format!("worker {} gets nothing until {until}, or until it is started again: {}", w.name, w.aside_reason)
+    }))
 }

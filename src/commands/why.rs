@@ -82,9 +82,9 @@ fn verdict(outcome: &str) -> &'static str {
         "" => "the one that counts now",
         "succeeded" => "its result counts",
         "failed" => "it ended without a result",
-        "lost" => "its worker was taken for lost: what it reports later is set aside",
-        "cancelled" => "a user took the run back: what it reports later is set aside",
-        "given-back" => "its worker no longer had it: what it reports later is set aside",
+        "lost" => "its lease ran out, nothing being heard of its worker: what it reports later does not count",
+        "cancelled" => "a user took the run back: what it reports later does not count",
+        "given-back" => "its worker no longer had it: what it reports later does not count",
         _ => "",
     }
 }
@@ -142,7 +142,7 @@ mod tests {
   it runs on worker node-2 as attempt 2
   TIME queued
   TIME strange
-attempt 1 on worker node-1: lost; its worker was taken for lost: what it reports later is set aside
+attempt 1 on worker node-1: lost; its lease ran out, nothing being heard of its worker: what it reports later does not count
   TIME assigned
   TIME set aside
 attempt 2 on worker node-2: at work; the one that counts now

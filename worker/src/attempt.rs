@@ -25,8 +25,7 @@ use self::keeper::Keeper;
 use crate::{
     command::{Command, GivenGpu},
     ending::{self, Tail},
-    events,
-    fail_point,
+    events, fail_point,
     process::{Heard, Process},
     shared::Shared,
     step_folder,
@@ -339,6 +338,11 @@ impl Watch<'_> {
         }
         match course.last_word {
             Some(Event::Succeeded(succeeded)) => Some(self.keep_artifacts(succeeded, folder)),
+            // The process knows that it was asked to end, not why.
+            Some(Event::Released(released)) if let Some(stop) = stop => {
+                self.checkpoint_iteration = released.iteration;
+                Some(self.released(stop))
+            }
             Some(last_word) => Some(last_word),
             None if course.timed_out => {
                 let limit = self.assignment.time_limit_s;

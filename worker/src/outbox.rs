@@ -14,8 +14,8 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 
-use journal::{Journal, has_artifacts};
 use experiment_spec::ids::AttemptKey;
+use journal::{Journal, has_artifacts};
 use orchestrator_proto::v1::{Progress, Report, attempt_event::Event};
 use segment::Record;
 

@@ -144,6 +144,7 @@ pub(crate) fn worker(row: WorkerRow, live: &HashMap<WorkerId, LiveWorker>) -> Re
     let state = match now {
         None => row.state,
         Some(now) if now.draining => "draining".to_owned(),
+        Some(now) if now.aside.is_some() => "put aside".to_owned(),
         Some(_) => "online".to_owned(),
     };
     let gpus = snapshot::gpus(&row.gpus_json)?;
@@ -152,6 +153,7 @@ pub(crate) fn worker(row: WorkerRow, live: &HashMap<WorkerId, LiveWorker>) -> Re
     } else {
         gpus.iter().map(|gpu| format!("GPU {} {}", gpu.index, gpu.model)).collect()
     };
+    let (aside_until_ms, aside_reason) = now.and_then(|now| now.aside.clone()).unwrap_or_default();
     Ok(v1::WorkerSummary {
         id: row.id,
         name: row.name,
@@ -162,6 +164,8 @@ pub(crate) fn worker(row: WorkerRow, live: &HashMap<WorkerId, LiveWorker>) -> Re
         version: row.program_version,
         kind: row.kind,
         last_seen_ms: now.map_or(row.last_seen_ms, |now| now.last_seen_ms.max(row.last_seen_ms)),
+        aside_reason,
+        aside_until_ms,
         steps: now.map(|now| now.steps.iter().map(|step| step.0).collect()).unwrap_or_default(),
     })
 }

@@ -1,11 +1,7 @@
 //! Reports of attempts, from the wire. Whatever cannot be read becomes a failure of its attempt or is
 //! set aside: a report that is refused would be sent for ever.
 
-use experiment_spec::{
-    code::CodeVersion,
-    ids::AttemptKey,
-    run::FailureKind,
-};
+use experiment_spec::{code::CodeVersion, ids::AttemptKey, run::FailureKind};
 use orchestrator_proto::{
     convert,
     v1::{self, attempt_event::Event as Wire},

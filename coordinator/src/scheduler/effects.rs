@@ -53,7 +53,7 @@ pub(crate) enum Effect {
     /// Assigned to running.
     Start { guard: Guard },
     /// Back into the queue.
-    Requeue { guard: Guard, because: Because, retries_left: u32, not_before_ms: i64 },
+    Requeue { guard: Guard, because: Because, retries_left: u32, not_before_ms: i64, shuns: Option<WorkerId> },
     /// Done.
     Succeed { guard: Guard },
     /// Ended without.
@@ -62,6 +62,8 @@ pub(crate) enum Effect {
     Cancel { guard: Guard },
     /// A report of an attempt that no longer counts: acknowledged, kept as a line of history.
     SetAside { step: StepId, attempt: AttemptNumber, what: &'static str },
+    /// A worker gets nothing for a while.
+    PutAside { worker: WorkerId, until_ms: i64, reason: String },
 }
 
 impl Effect {
@@ -96,6 +98,7 @@ impl Effect {
             Self::SetAside { step, attempt, what } => {
                 tracing::info!(step = step.0, attempt = attempt.0, what, "late report set aside");
             }
+            Self::PutAside { worker, reason, .. } => tracing::warn!(worker = worker.0, reason, "worker put aside"),
         }
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod effects;
 pub(crate) mod place;
 pub(crate) mod reactor;
+pub(crate) mod setbacks;
 pub(crate) mod state;
 #[cfg(test)]
 mod tests;

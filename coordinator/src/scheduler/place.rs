@@ -6,7 +6,10 @@ use experiment_spec::{
     run::{Device, Resources},
 };
 
-use super::state::{Capacity, Grant, Phase, Scheduler, Worker};
+use super::{
+    setbacks::still_pauses,
+    state::{Capacity, Grant, Phase, Scheduler, Step, Worker},
+};
 
 /// Most assignments in one answer: keeps answers small and workers busy for many poll intervals.
 pub(crate) const MAX_ASSIGNMENTS: usize = 64;
@@ -33,13 +36,19 @@ impl Free {
 /// Steps to assign to this worker now, with what each is granted.
 pub(crate) fn place(scheduler: &Scheduler, id: WorkerId, free: &Free, now_ms: i64) -> Vec<(StepId, Grant)> {
     let Some(worker) = scheduler.workers.get(&id) else { return Vec::new() };
+    if worker.is_aside(now_ms) {
+        return Vec::new();
+    }
     let mut left = Left::of(worker, free);
     let mut placed = Vec::new();
     for step in scheduler.ready().take(MAX_LOOKED_AT) {
         if placed.len() == MAX_ASSIGNMENTS || left.cpus == 0 {
             break;
         }
-        if matches!(step.phase, Phase::Ready { not_before_ms } if not_before_ms > now_ms) {
+        if matches!(step.phase, Phase::Ready { not_before_ms } if still_pauses(not_before_ms, now_ms)) {
+            continue;
+        }
+        if step.shuns == Some(id) && others_could_hold(scheduler, step, id, now_ms) {
             continue;
         }
         let whole = Left::whole(&worker.capacity);
@@ -51,6 +60,12 @@ pub(crate) fn place(scheduler: &Scheduler, id: WorkerId, free: &Free, now_ms: i6
         placed.push((step.id, grant));
     }
     placed
+}
+
+/// Whether a worker other than this one is there that could hold a step, if not at once.
+pub(super) fn others_could_hold(scheduler: &Scheduler, step: &Step, id: WorkerId, now_ms: i64) -> bool {
+    let could = |worker: &Worker| !worker.is_aside(now_ms) && !matches!(room(&step.resources, worker), Room::Never(_));
+    scheduler.workers.iter().any(|(other, worker)| *other != id && could(worker))
 }
 
 /// Whether a worker could hold a step.

@@ -11,16 +11,9 @@ use experiment_spec::{
 use super::{
     effects::{Because, Effect, Guard},
     place::{Free, place},
+    setbacks::{give_back, note_failure, note_success},
     state::{Capacity, Grant, Phase, Scheduler, Step, Worker},
 };
-
-/// Attempts after which a step is given up even when each one only lost its worker: it may be what
-/// brings the workers down.
-pub(crate) const MAX_ATTEMPTS: u32 = 1_000;
-/// Pause before the attempt after a first failure; doubles with each attempt.
-const FIRST_BACK_OFF_MS: i64 = 2_000;
-/// Longest pause.
-const MAX_BACK_OFF_MS: i64 = 60_000;
 
 /// What an attempt reported, as far as it decides anything here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +73,7 @@ pub(crate) fn on_worker_registered(
     }
     let mut taken = scheduler.workers.remove(&id).map(|worker| worker.taken).unwrap_or_default();
     taken.retain(|key, _| held.contains(key));
-    scheduler.workers.insert(id, Worker { name, capacity, taken });
+    scheduler.workers.insert(id, Worker { name, capacity, taken, ..Worker::default() });
     held.iter().copied().filter(|key| !scheduler.is_current(id, *key)).collect()
 }
 
@@ -155,11 +148,13 @@ pub(crate) fn on_report(
             effects.push(Effect::Succeed { guard });
             scheduler.release(worker, key);
             scheduler.remove(id);
+            note_success(scheduler, worker);
             for waiting in scheduler.waiting_for(id) {
                 scheduler.set_phase(waiting, Phase::Ready { not_before_ms: 0 }, now_ms);
             }
         }
         Reported::Failed { kind, message } => {
+            note_failure(scheduler, worker, id, (kind, &message), now_ms, effects);
             give_back(scheduler, worker, key, Because::Failed { kind, message }, now_ms, effects);
         }
         Reported::Released { reason } => {
@@ -181,57 +176,6 @@ pub(crate) fn on_cancelled(scheduler: &mut Scheduler, steps: &[StepId], effects:
     }
 }
 
-/// The attempt ended without a result: into the queue again, or failed for good.
-fn give_back(
-    scheduler: &mut Scheduler,
-    worker: WorkerId,
-    key: AttemptKey,
-    because: Because,
-    now_ms: i64,
-    effects: &mut Vec<Effect>,
-) {
-    let AttemptKey { step: id, attempt, .. } = key;
-    scheduler.release(worker, key);
-    let Some(step) = scheduler.step(id) else { return };
-    let guard = Guard::of(step);
-    let (again, retries_left, not_before_ms) = match &because {
-        Because::WorkerLost | Because::WorkerWithoutIt => (true, step.retries_left, 0),
-        // A worker without room must not be offered it again at once.
-        Because::Released { .. } => (true, step.retries_left, now_ms + FIRST_BACK_OFF_MS),
-        Because::Failed { kind, .. } => (
-            kind.may_try_again() && step.retries_left > 0,
-            step.retries_left.saturating_sub(1),
-            now_ms + back_off_ms(attempt),
-        ),
-    };
-    if again && attempt.0 < MAX_ATTEMPTS {
-        effects.push(Effect::Requeue { guard, because, retries_left, not_before_ms });
-        scheduler.update(id, |step| step.retries_left = retries_left);
-        scheduler.set_phase(id, Phase::Ready { not_before_ms }, now_ms);
-        return;
-    }
-    let (kind, message) = match because {
-        Because::Failed { kind, message } => (kind, message),
-        Because::WorkerLost | Because::WorkerWithoutIt | Because::Released { .. } => {
-            (FailureKind::Lost, format!("given up after {MAX_ATTEMPTS} attempts that each lost their worker"))
-        }
-    };
-    fail(scheduler, id, kind, message, effects);
-}
-
-/// A step failed for good, and with it everything that waits for it.
-fn fail(scheduler: &mut Scheduler, id: StepId, kind: FailureKind, message: String, effects: &mut Vec<Effect>) {
-    let Some(step) = scheduler.step(id) else { return };
-    let guard = Guard::of(step);
-    let waiting = scheduler.waiting_for(id);
-    scheduler.remove(id);
-    for waits in waiting {
-        let reason = format!("its features could not be made: extraction {id} failed: {message}");
-        fail(scheduler, waits, kind, reason, effects);
-    }
-    effects.push(Effect::Fail { guard, kind, message });
-}
-
 fn assign(
     scheduler: &mut Scheduler,
     worker: WorkerId,
@@ -244,7 +188,7 @@ fn assign(
     let attempt = AttemptNumber(step.attempt.0 + 1);
     let lease = scheduler.new_lease(id, attempt);
     effects.push(Effect::Assign { guard: Guard::of(step), worker, grant, lease });
-    scheduler.update(id, |step| (step.attempt, step.lease) = (attempt, lease));
+    scheduler.update(id, |step| (step.attempt, step.lease, step.shuns) = (attempt, lease, None));
     scheduler.set_phase(id, Phase::Assigned(worker), now_ms);
     let worker = scheduler.workers.get_mut(&worker).expect("steps are placed on workers that are online");
     worker.taken.insert(AttemptKey { step: id, attempt, lease }, grant);
@@ -256,9 +200,4 @@ fn release_gone(scheduler: &mut Scheduler, id: WorkerId, held: &BTreeSet<Attempt
     if let Some(worker) = scheduler.workers.get_mut(&id) {
         worker.taken.retain(|key, _| current.contains(key) || held.contains(key));
     }
-}
-
-fn back_off_ms(attempt: AttemptNumber) -> i64 {
-    let doublings = attempt.0.saturating_sub(1).min(10);
-    (FIRST_BACK_OFF_MS << doublings).min(MAX_BACK_OFF_MS)
 }

@@ -7,6 +7,8 @@ use experiment_spec::{
     run::{Resources, State},
 };
 
+use super::setbacks::still_aside;
+
 /// Place in the queue: the order of submissions, in them the order of the plan (breadth-first seeds).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Order {
@@ -67,6 +69,8 @@ pub(crate) struct Step {
     /// Of the current attempt; 0 while nobody has the step.
     pub(crate) lease: LeaseToken,
     pub(crate) retries_left: u32,
+    /// The worker on which the attempt before failed in a way that another one may not.
+    pub(crate) shuns: Option<WorkerId>,
     /// When it came into its present state.
     pub(crate) since_ms: i64,
     pub(crate) phase: Phase,
@@ -88,6 +92,10 @@ pub(crate) struct Worker {
     pub(crate) capacity: Capacity,
     /// Current attempts, and those told to stop whose processes may still be there.
     pub(crate) taken: BTreeMap<AttemptKey, Grant>,
+    /// Steps that failed on it soon after they were given to it, since one succeeded.
+    pub(crate) quick_failures: BTreeSet<StepId>,
+    /// It gets nothing until this time, and why.
+    pub(crate) aside: Option<(i64, String)>,
 }
 
 /// Everything that decisions are made from. Rebuilt from the store on start and after a failed write.
@@ -99,6 +107,13 @@ pub(crate) struct Scheduler {
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     /// What the tokens of new leases are mixed from: drawn at each start, so that no two starts give the same ones.
     lease_salt: u64,
+}
+
+impl Worker {
+    /// Whether it gets nothing for now because too much failed on it.
+    pub(crate) fn is_aside(&self, now_ms: i64) -> bool {
+        self.aside.as_ref().is_some_and(|(until_ms, _)| still_aside(*until_ms, now_ms))
+    }
 }
 
 impl Step {

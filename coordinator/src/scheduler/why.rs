@@ -8,7 +8,8 @@ use experiment_spec::{
 };
 
 use super::{
-    place::{Room, gibibytes, room},
+    place::{Room, gibibytes, others_could_hold, room},
+    setbacks::{still_aside, still_pauses},
     state::{Phase, Scheduler, Step, Worker},
 };
 
@@ -34,7 +35,7 @@ fn standing(scheduler: &Scheduler, id: StepId, draining: &BTreeSet<WorkerId>, no
             let needs = step.needs.expect("only a step that needs another waits");
             vec![format!("waits for its features, which extraction {needs} makes")]
         }
-        Phase::Ready { not_before_ms } => queued(scheduler, step, not_before_ms - now_ms, draining),
+        Phase::Ready { .. } => queued(scheduler, step, draining, now_ms),
         Phase::Assigned(worker) => {
             vec![format!("was given to worker {} as attempt {}, which has yet to start", name(worker), step.attempt)]
         }
@@ -43,10 +44,12 @@ fn standing(scheduler: &Scheduler, id: StepId, draining: &BTreeSet<WorkerId>, no
 }
 
 /// Of a step that may be assigned.
-fn queued(scheduler: &Scheduler, step: &Step, pause_ms: i64, draining: &BTreeSet<WorkerId>) -> Vec<String> {
+fn queued(scheduler: &Scheduler, step: &Step, draining: &BTreeSet<WorkerId>, now_ms: i64) -> Vec<String> {
     let mut told = Vec::new();
-    if pause_ms > 0 {
-        let seconds = pause_ms.div_euclid(1_000) + 1;
+    if let Phase::Ready { not_before_ms } = step.phase
+        && still_pauses(not_before_ms, now_ms)
+    {
+        let seconds = (not_before_ms - now_ms).div_euclid(1_000) + 1;
         told.push(format!("is not given out for another {seconds} s: attempt {} ended without a result", step.attempt));
     }
     let before = scheduler.ready().take_while(|other| other.id != step.id).count();
@@ -64,8 +67,15 @@ fn queued(scheduler: &Scheduler, step: &Step, pause_ms: i64, draining: &BTreeSet
     if rooms.iter().all(|(.., room)| matches!(room, Room::Never(_))) {
         told.push(format!("fits on no worker that is online; it asks for {}", asked(&step.resources)));
     }
-    told.extend(rooms.iter().take(MAX_WORKERS_NAMED).map(|(id, Worker { name, .. }, room)| match room {
+    told.extend(rooms.iter().take(MAX_WORKERS_NAMED).map(|(id, Worker { name, aside, .. }, room)| match room {
         Room::Never(lack) => format!("can never go to worker {name}: {lack}"),
+        _ if let Some((until_ms, reason)) = aside.as_ref().filter(|(until_ms, _)| still_aside(*until_ms, now_ms)) => {
+            let minutes = (until_ms - now_ms + 59_999).div_euclid(60_000);
+            format!("cannot go to worker {name} now: it is put aside for another {minutes} min: {reason}")
+        }
+        _ if step.shuns == Some(**id) && others_could_hold(scheduler, step, **id, now_ms) => {
+            format!("waits for a worker other than {name}, on which attempt {} failed", step.attempt)
+        }
         _ if draining.contains(id) => format!("cannot go to worker {name} now: it is being shut down"),
         Room::NotNow(lack) => format!("cannot go to worker {name} now: {lack}"),
         Room::Now if before > 0 => format!("could go to worker {name}, once those before it are given out"),

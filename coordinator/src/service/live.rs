@@ -18,6 +18,8 @@ pub(crate) struct LiveWorker {
     pub(crate) cpus_used: u32,
     pub(crate) steps: Vec<StepId>,
     pub(crate) last_seen_ms: i64,
+    /// It gets nothing until this time, and why.
+    pub(crate) aside: Option<(i64, String)>,
 }
 
 #[derive(Debug, Default)]
@@ -55,7 +57,9 @@ impl Live {
                 | Effect::Succeed { guard }
                 | Effect::Fail { guard, .. }
                 | Effect::Cancel { guard } => guard,
-                Effect::Assign { .. } | Effect::Start { .. } | Effect::SetAside { .. } => continue,
+                Effect::Assign { .. } | Effect::Start { .. } | Effect::SetAside { .. } | Effect::PutAside { .. } => {
+                    continue;
+                }
             };
             inner.progress.remove(&guard.step);
         }

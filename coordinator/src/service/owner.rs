@@ -186,6 +186,7 @@ impl Owner {
             cpus_used: worker.taken.values().map(|grant| grant.cpus).sum(),
             steps: worker.taken.keys().map(|key| key.step).collect(),
             last_seen_ms: member.last_seen_ms,
+            aside: worker.aside.clone().filter(|_| worker.is_aside(now_ms())),
         });
         self.live.set_worker(id, shown);
     }

@@ -1,9 +1,6 @@
 //! Reports of attempts, read and checked; and what of them is written.
 
-use experiment_spec::{
-    ids::AttemptKey,
-    run::FailureKind,
-};
+use experiment_spec::{ids::AttemptKey, run::FailureKind};
 use orchestrator_proto::v1::Progress;
 use sqlx::SqliteConnection;
 
@@ -120,9 +117,7 @@ impl Report {
                 };
                 logs::append(db, step, &line).await
             }
-            Event::CheckpointSaved { iteration } => {
-                attempts::set_checkpoint(db, step, attempt, *iteration).await
-            }
+            Event::CheckpointSaved { iteration } => attempts::set_checkpoint(db, step, attempt, *iteration).await,
             Event::Succeeded(outcome) => scores::put(db, step, attempt, outcome).await,
             Event::Progress(_) | Event::Failed { .. } | Event::Released { .. } | Event::Unknown => Ok(()),
         }

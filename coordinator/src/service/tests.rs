@@ -159,6 +159,8 @@ async fn agree(owner: &Owner) {
             let at_work = scheduler.at_work(id);
             let worker = scheduler.workers.get_mut(&id).unwrap();
             worker.taken.retain(|key, _| at_work.contains(key));
+            // What is counted towards putting it aside begins anew with a restart.
+            worker.quick_failures.clear();
         }
     }
     assert_eq!(memory, stored);

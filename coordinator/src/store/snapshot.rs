@@ -21,6 +21,7 @@ struct LiveRow {
     order_submission: i64,
     order_position: u32,
     changed_at_ms: i64,
+    shuns: Option<i64>,
     resources_json: String,
     worker_id: Option<i64>,
     cpus: Option<u32>,
@@ -52,11 +53,12 @@ pub(crate) async fn load(db: &SqlitePool, lease_salt: u64) -> Result<Scheduler> 
             gpus: gpus(&row.gpus_json)?.iter().map(|gpu| gpu.index).collect(),
             memory_bytes: row.memory_bytes.cast_unsigned(),
         };
-        scheduler.workers.insert(WorkerId(row.id), Worker { name: row.name, capacity, ..Worker::default() });
+        let aside = row.aside_until_ms.zip(row.aside_reason);
+        scheduler.workers.insert(WorkerId(row.id), Worker { name: row.name, capacity, aside, ..Worker::default() });
     }
     let rows: Vec<LiveRow> = sqlx::query_as(
         "SELECT s.id, s.needs, s.state, s.attempt, s.retries_left, s.not_before_ms, s.order_submission,
-                s.order_position, s.changed_at_ms, s.resources_json, a.worker_id, a.cpus, a.gpu_index,
+                s.order_position, s.changed_at_ms, s.shuns, s.resources_json, a.worker_id, a.cpus, a.gpu_index,
                 a.gpu_share_milli, a.memory_bytes, a.lease_token,
                 EXISTS (SELECT 1 FROM steps AS n WHERE n.id = s.needs
                         AND n.state IN ('queued', 'assigned', 'running')) AS needs_live
@@ -90,6 +92,7 @@ fn insert(scheduler: &mut Scheduler, row: &LiveRow) -> Result<()> {
         attempt: AttemptNumber(row.attempt),
         lease: LeaseToken(row.lease_token.unwrap_or_default().cast_unsigned()),
         retries_left: row.retries_left,
+        shuns: row.shuns.map(WorkerId),
         since_ms: row.changed_at_ms,
         phase,
     };

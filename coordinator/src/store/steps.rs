@@ -117,6 +117,7 @@ pub(crate) async fn insert(
         attempt: AttemptNumber(0),
         lease: LeaseToken::default(),
         retries_left: new.retries,
+        shuns: None,
         since_ms: now_ms,
         phase: Phase::Waiting,
     };
@@ -136,7 +137,7 @@ pub(crate) async fn queue_again(
     let guard = Guard { step: found.id, state: found.state, attempt: found.attempt, worker: None, since_ms: now_ms };
     transition(db, &guard, State::Queued, now_ms).await?;
     let needs: Option<i64> = sqlx::query_scalar(
-        "UPDATE steps SET failure_kind = NULL, failure = NULL, not_before_ms = 0, retries = ?1, retries_left = ?1,
+        "UPDATE steps SET failure_kind = NULL, failure = NULL, not_before_ms = 0, shuns = NULL, retries = ?1, retries_left = ?1,
              order_submission = ?2, order_position = ?3, resources_json = ?4
          WHERE id = ?5 RETURNING needs",
     )
@@ -156,6 +157,7 @@ pub(crate) async fn queue_again(
         attempt: found.attempt,
         lease: LeaseToken::default(),
         retries_left: retries,
+        shuns: None,
         since_ms: now_ms,
         phase: Phase::Waiting,
     })

@@ -7,7 +7,10 @@ use experiment_spec::{
 };
 use sqlx::SqliteConnection;
 
-use super::error::{Result, StoreError};
+use super::{
+    error::{Result, StoreError},
+    workers,
+};
 use crate::scheduler::{
     effects::{Because, Effect, Guard},
     state::Grant,
@@ -21,8 +24,8 @@ pub(crate) async fn apply(db: &mut SqliteConnection, effect: &Effect, now_ms: i6
             assign(db, guard, *worker, (key, grant), now_ms).await
         }
         Effect::Start { guard } => start(db, guard, now_ms).await,
-        Effect::Requeue { guard, because, retries_left, not_before_ms } => {
-            requeue(db, guard, because, (*retries_left, *not_before_ms), now_ms).await
+        Effect::Requeue { guard, because, retries_left, not_before_ms, shuns } => {
+            requeue(db, guard, because, (*retries_left, *not_before_ms, *shuns), now_ms).await
         }
         Effect::Succeed { guard } => {
             end_attempt(db, guard, "succeeded", None, now_ms).await?;
@@ -40,9 +43,11 @@ pub(crate) async fn apply(db: &mut SqliteConnection, effect: &Effect, now_ms: i6
             history(db, guard.step, guard.attempt, &sentence, now_ms).await
         }
         Effect::SetAside { step, attempt, what } => {
-            let sentence = format!("attempt {attempt} no longer had its lease: what it reported late ({what}) does not count");
+            let sentence =
+                format!("attempt {attempt} no longer had its lease: what it reported late ({what}) does not count");
             history(db, *step, *attempt, &sentence, now_ms).await
         }
+        Effect::PutAside { worker, until_ms, reason } => workers::put_aside(db, *worker, *until_ms, reason).await,
     }
 }
 
@@ -55,7 +60,7 @@ async fn assign(
 ) -> Result<()> {
     let attempt = key.attempt;
     transition(db, guard, State::Assigned, now_ms).await?;
-    sqlx::query("UPDATE steps SET attempt = ?1 WHERE id = ?2")
+    sqlx::query("UPDATE steps SET attempt = ?1, shuns = NULL WHERE id = ?2")
         .bind(attempt.0)
         .bind(guard.step.0)
         .execute(&mut *db)
@@ -97,7 +102,7 @@ async fn requeue(
     db: &mut SqliteConnection,
     guard: &Guard,
     because: &Because,
-    (retries_left, not_before_ms): (u32, i64),
+    (retries_left, not_before_ms, shuns): (u32, i64, Option<WorkerId>),
     now_ms: i64,
 ) -> Result<()> {
     let worker = match guard.worker {
@@ -121,17 +126,22 @@ async fn requeue(
             let pause = seconds(not_before_ms - now_ms);
             let left =
                 if retries_left == 1 { "1 retry left".to_owned() } else { format!("{retries_left} retries left") };
-            let sentence =
-                format!("attempt {} failed ({}): {message}; again after {pause}, {left}", guard.attempt, kind.name());
+            let place = if shuns.is_some() { " on another worker, if one could hold it" } else { "" };
+            let sentence = format!(
+                "attempt {} failed ({}): {message}; again after {pause}{place}, {left}",
+                guard.attempt,
+                kind.name()
+            );
             ("failed", Some((*kind, message.clone())), sentence)
         }
     };
     end_attempt(db, guard, outcome, failure.as_ref().map(|(kind, told)| (*kind, told.as_str())), now_ms).await?;
     transition(db, guard, State::Queued, now_ms).await?;
-    sqlx::query("UPDATE steps SET retries_left = ?1, not_before_ms = ?2 WHERE id = ?3")
+    sqlx::query("UPDATE steps SET retries_left = ?1, not_before_ms = ?2, shuns = ?4 WHERE id = ?3")
         .bind(retries_left)
         .bind(not_before_ms)
         .bind(guard.step.0)
+        .bind(shuns.map(|worker| worker.0))
         .execute(&mut *db)
         .await?;
     history(db, guard.step, guard.attempt, &sentence, now_ms).await

@@ -31,6 +31,8 @@ pub(crate) struct WorkerRow {
     pub(crate) state: String,
     pub(crate) last_sequence: i64,
     pub(crate) last_seen_ms: i64,
+    pub(crate) aside_until_ms: Option<i64>,
+    pub(crate) aside_reason: Option<String>,
 }
 
 /// Writes a registration; the same name keeps its id and its last report. Returns both.
@@ -41,7 +43,7 @@ pub(crate) async fn register(db: &mut SqliteConnection, worker: &Registration, n
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'online', 0, ?8, ?8)
          ON CONFLICT (name) DO UPDATE SET
              host = ?2, cpus = ?3, gpus_json = ?4, memory_bytes = ?5, kind = ?6, program_version = ?7,
-             state = 'online', registered_at_ms = ?8, last_seen_ms = ?8
+             state = 'online', registered_at_ms = ?8, last_seen_ms = ?8, aside_until_ms = NULL, aside_reason = NULL
          RETURNING id, last_sequence",
     )
     .bind(&worker.name)
@@ -78,10 +80,22 @@ pub(crate) async fn set_lost(db: &mut SqliteConnection, id: WorkerId, last_seen_
     Ok(())
 }
 
+/// Writes that a worker gets nothing until this time.
+pub(crate) async fn put_aside(db: &mut SqliteConnection, id: WorkerId, until_ms: i64, reason: &str) -> Result<()> {
+    sqlx::query("UPDATE workers SET aside_until_ms = ?1, aside_reason = ?2 WHERE id = ?3")
+        .bind(until_ms)
+        .bind(reason)
+        .bind(id.0)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
 /// Every worker that ever registered, by id.
 pub(crate) async fn all(db: &SqlitePool) -> Result<Vec<WorkerRow>> {
     Ok(sqlx::query_as(
-        "SELECT id, name, cpus, gpus_json, memory_bytes, kind, program_version, state, last_sequence, last_seen_ms
+        "SELECT id, name, cpus, gpus_json, memory_bytes, kind, program_version, state, last_sequence, last_seen_ms,
+                aside_until_ms, aside_reason
          FROM workers ORDER BY id",
     )
     .fetch_all(db)

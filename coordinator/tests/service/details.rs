@@ -223,5 +223,7 @@ async fn the_whole_story_of_a_run_is_told_in_sentences() {
     assert!(shown.spec_json.starts_with("{\"run\""));
     assert_eq!(server.show(1).await.artifacts[0].name, "features");
     let catalog = server.submissions.get_catalog(v1::GetCatalogRequest {}).await.unwrap().into_inner();
-    assert!(catalog.catalog_json.contains("\"linear\"") && catalog.protocol_version == 1);
+    assert!(
+        catalog.catalog_json.contains("\"linear\"") && catalog.protocol_version == orchestrator_proto::PROTOCOL_VERSION
+    );
 }

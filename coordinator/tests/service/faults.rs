@@ -52,7 +52,12 @@ async fn reports_of_an_older_attempt_are_set_aside_and_said_so() {
     assert_eq!(server.steps().await[1].bi_modal_average, Some(0.25));
     let history = server.history(2).await;
     assert!(history.iter().any(|line| line == "queued again: worker one started again without it"), "{history:?}");
-    assert!(history.iter().any(|line| line == "attempt 1 no longer had its lease: what it reported late (result) does not count"), "{history:?}");
+    assert!(
+        history
+            .iter()
+            .any(|line| line == "attempt 1 no longer had its lease: what it reported late (result) does not count"),
+        "{history:?}"
+    );
 }
 
 #[tokio::test]
@@ -175,7 +180,10 @@ async fn failures_are_tried_again_by_kind() {
     assert!(steps[4].failure.starts_with("its result cannot be taken"), "{}", steps[4].failure);
     let history = server.history(3).await;
     let last = history.last().unwrap();
-    assert_eq!(last, "attempt 1 failed (out-of-memory): it was out-of-memory; again after 2 s, 2 retries left");
+    assert_eq!(
+        last,
+        "attempt 1 failed (out-of-memory): it was out-of-memory; again after 2 s on another worker, if one could hold it, 2 retries left"
+    );
     assert!(server.history(4).await.last().unwrap().contains("unknown kind of failure `no-such-kind`"));
 }
 

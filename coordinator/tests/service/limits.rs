@@ -22,7 +22,7 @@ async fn another_protocol_is_refused_with_both_versions() {
     let response = server.fleet.register(request).await.unwrap().into_inner();
     assert_eq!(
         response.refused,
-        "worker 9.9 speaks protocol 2, coordinator 0.1.0-test speaks protocol 1; install the same version on both"
+        "worker 9.9 speaks protocol 3, coordinator 0.1.0-test speaks protocol 2; install the same version on both"
     );
     assert_eq!(response.worker_id, 0);
 }

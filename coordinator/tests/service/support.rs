@@ -15,8 +15,8 @@ use orchestrator_coordinator::{Config, Coordinator, serve};
 use orchestrator_proto::{
     PROTOCOL_VERSION, records,
     v1::{
-        self, Assignment, AttemptEvent, Held, PollRequest, PollResponse, RegisterRequest, RegisterResponse, Report, SubmitRequest,
-        attempt_event::Event, blobs_client::BlobsClient, fleet_client::FleetClient,
+        self, Assignment, AttemptEvent, Held, PollRequest, PollResponse, RegisterRequest, RegisterResponse, Report,
+        SubmitRequest, attempt_event::Event, blobs_client::BlobsClient, fleet_client::FleetClient,
         submissions_client::SubmissionsClient,
     },
 };

@@ -32,7 +32,10 @@ fn table(overview: &Overview) -> Markup {
                 @for worker in &overview.workers {
                     tr {
                         th scope="row" { (worker.name) small { " #" (worker.id) } }
-                        td { span .state .state-failed[worker.state == "lost"] { (worker.state) } }
+                        td {
+                            span .state .state-failed[matches!(worker.state.as_str(), "lost" | "put aside")] { (worker.state) }
+                            @if !worker.aside_reason.is_empty() { " " small { (worker.aside_reason) } }
+                        }
                         td {
                             meter value=(worker.cpus_used) max=(worker.cpus.max(1))
                                 aria-label={ "cores in use of " (worker.name) } {}

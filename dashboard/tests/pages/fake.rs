@@ -89,7 +89,8 @@ pub(crate) fn fake() -> Fake {
         workers: vec![v1::WorkerSummary {
             id: 9,
             name: "node-\"1\"".to_owned(),
-            state: "online".to_owned(),
+            state: "put aside".to_owned(),
+            aside_reason: "3 steps failed on it: <b>killed</b>".to_owned(),
             cpus: 4,
             cpus_used: 1,
             steps: vec![4],

@@ -123,12 +123,28 @@ impl FailureKind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// Whether another attempt could end differently: what depends on the machine may, what depends
-    /// on the seed and the data alone may not.
+    /// What is done about it. What depends on the machine may end differently; what depends on the seed and the
+    /// data alone may not.
     #[must_use]
-    pub fn may_try_again(self) -> bool {
-        matches!(self, Self::OutOfMemory | Self::CudaOom | Self::Lost | Self::Killed)
+    pub fn policy(self) -> Policy {
+        match self {
+            Self::OutOfMemory | Self::Killed => Policy::Elsewhere,
+            // Whatever else holds the GPU's memory goes away in time.
+            Self::CudaOom | Self::Lost => Policy::AfterPause,
+            Self::Nan | Self::Data | Self::Timeout | Self::UserError => Policy::NotAgain,
+        }
     }
+}
+
+/// What is done about a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Its step has failed.
+    NotAgain,
+    /// Tried again after a pause, while there are retries left.
+    AfterPause,
+    /// The same, and by another worker where one could hold it.
+    Elsewhere,
 }
 
 /// How the pairs of a data set are divided into parts for training, validation and test.
@@ -326,8 +342,8 @@ mod tests {
 
     #[test]
     fn what_the_seed_and_the_data_decide_is_not_tried_again() {
-        let again = FailureKind::ALL.into_iter().filter(|kind| kind.may_try_again());
-        let expected = [FailureKind::OutOfMemory, FailureKind::CudaOom, FailureKind::Lost, FailureKind::Killed];
-        assert_eq!(again.collect::<Vec<_>>(), expected);
+        let of = |policy| FailureKind::ALL.into_iter().filter(move |kind| kind.policy() == policy).collect::<Vec<_>>();
+        assert_eq!(of(Policy::Elsewhere), [FailureKind::OutOfMemory, FailureKind::Killed]);
+        assert_eq!(of(Policy::AfterPause), [FailureKind::CudaOom, FailureKind::Lost]);
     }
 }

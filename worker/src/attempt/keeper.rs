@@ -11,8 +11,7 @@ use orchestrator_proto::v1::attempt_event::Event;
 
 use super::Stop;
 use crate::{
-    events,
-    fail_point,
+    events, fail_point,
     outbox::{Kept, Outbox},
 };
 

@@ -12,10 +12,7 @@ use experiment_spec::ids::AttemptKey;
 use orchestrator_proto::v1::{Progress, Report, attempt_event::Event};
 
 use super::segment::{self, Record};
-use crate::{
-    error::at,
-    events,
-};
+use crate::{error::at, events};
 
 /// A segment is closed when it has grown to this many bytes.
 const SEGMENT_BYTES: u64 = 4 << 20;

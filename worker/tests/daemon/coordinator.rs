@@ -26,6 +26,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the coordinator knows and is about to say.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a test, each for itself")]
 pub(crate) struct State {
     pub(crate) away: bool,
     /// Answers nothing, as if the network were cut.
@@ -52,12 +53,14 @@ pub(crate) struct State {
     pub(crate) gets: Vec<String>,
 }
 
+type Server = tokio::task::JoinHandle<Result<(), tonic::transport::Error>>;
+
 /// A running server; ends with its runtime.
 #[derive(Clone, Debug)]
 pub(crate) struct Coordinator {
     state: Arc<Mutex<State>>,
     pub(crate) url: String,
-    server: Arc<Mutex<Option<tokio::task::JoinHandle<Result<(), tonic::transport::Error>>>>>,
+    server: Arc<Mutex<Option<Server>>>,
 }
 
 impl Coordinator {

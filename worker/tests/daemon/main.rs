@@ -44,7 +44,8 @@ fn main() -> ExitCode {
         _ => {}
     }
     let tests: Vec<Test> =
-        [endings::TESTS, faults::TESTS, leases::TESTS, disk::TESTS, gpus::TESTS, child::TESTS, external::TESTS].concat();
+        [endings::TESTS, faults::TESTS, leases::TESTS, disk::TESTS, gpus::TESTS, child::TESTS, external::TESTS]
+            .concat();
     if arguments.iter().any(|argument| argument == "--list") {
         for (name, _) in &tests {
             println!("{name}: test");

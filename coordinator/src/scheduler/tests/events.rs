@@ -5,7 +5,8 @@ use experiment_spec::run::{FailureKind, State};
 use super::model::{World, cpu_worker, cpus, failed, key, step};
 use crate::scheduler::{
     effects::{Because, Effect},
-    reactor::{MAX_ATTEMPTS, Poll, Reported},
+    reactor::{Poll, Reported},
+    setbacks::MAX_ATTEMPTS,
 };
 
 /// One extraction (1) and two runs (2, 3), and worker 1 with two cpus that has the extraction.

@@ -4,4 +4,5 @@ mod events;
 mod model;
 mod placement;
 mod random;
+mod setbacks;
 mod why;

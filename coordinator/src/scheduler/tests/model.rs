@@ -92,6 +92,7 @@ impl World {
                 attempt: stored.attempt,
                 lease: LeaseToken::default(),
                 retries_left: self.retries,
+                shuns: None,
                 since_ms: self.now_ms,
                 phase: Phase::Waiting,
             }
@@ -184,7 +185,7 @@ impl World {
                     self.stored.get_mut(&guard.step).unwrap().failure = Some((*kind, message.clone()));
                 }
                 Effect::Cancel { guard } => self.go(guard, State::Cancelled),
-                Effect::SetAside { .. } => {}
+                Effect::SetAside { .. } | Effect::PutAside { .. } => {}
             }
         }
         self.check();

@@ -70,6 +70,28 @@ fn what_nobody_can_hold_says_so_and_names_what_each_lacks() {
 }
 
 #[test]
+fn a_step_that_waits_for_another_worker_says_so_and_so_does_a_worker_put_aside() {
+    let mut world = World::new(2);
+    for _ in 0..3 {
+        world.submit(0, &cpus(1));
+    }
+    world.register(1, cpu_worker(1), &[]);
+    world.register(2, cpu_worker(1), &[]);
+    world.poll(1, &[]);
+    world.report(1, key(1, 1), failed(FailureKind::Killed));
+    world.now_ms += 3_000;
+    assert_eq!(told(&world, 1)[1], "it waits for a worker other than w1, on which attempt 1 failed");
+    assert_eq!(told(&world, 1)[2], "it goes to worker w2 when it asks for work next");
+    for id in [2, 3] {
+        world.poll(1, &[]);
+        world.report(1, key(id, 1), failed(FailureKind::Killed));
+    }
+    let aside = "it cannot go to worker w1 now: it is put aside for another 5 min: 3 steps failed on it";
+    let line = told(&world, 3).into_iter().find(|line| line.contains("worker w1")).unwrap();
+    assert!(line.starts_with(aside), "{line}");
+}
+
+#[test]
 fn a_pause_is_told_with_its_length_and_a_crowd_is_counted() {
     let mut world = World::new(2);
     world.submit(0, &cpus(1));
