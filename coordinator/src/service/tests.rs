@@ -21,6 +21,7 @@ use super::{
     reports::{Event, Report},
 };
 use crate::{
+    clock::now_ms,
     lock::FolderLock,
     scheduler::place::Free,
     store::{
@@ -266,6 +267,35 @@ async fn a_restart_reads_back_what_was_there() {
     owner.rebuild().await.unwrap();
     assert_eq!(owner.scheduler, before);
     assert_eq!(owner.scheduler.workers.values().next().unwrap().taken.len(), 2);
+}
+
+#[tokio::test]
+async fn what_was_decided_about_failures_is_stored() {
+    let home = tempfile::tempdir().unwrap();
+    let mut owner = open(&home).await;
+    submit(&mut owner, 0..4).await.unwrap();
+    let (mut site, mut other) = (Site::default(), Site::default());
+    register(&mut owner, &mut site, "one").await;
+    register(&mut owner, &mut other, "two").await;
+    poll(&mut owner, &mut site).await.unwrap();
+    let extraction = site.held.pop().unwrap();
+    site.report(extraction, succeeded());
+    for failures in 1..=3 {
+        poll(&mut owner, &mut site).await.unwrap();
+        let run = site.held.pop().unwrap();
+        site.report(run, Event::Failed { kind: FailureKind::Killed, message: "killed".to_owned() });
+        poll(&mut owner, &mut site).await.unwrap();
+        agree(&owner).await;
+        let stored = snapshot::load(&owner.readers, 0).await.unwrap();
+        assert_eq!(stored.step(run.step).unwrap().shuns, site.id, "after {failures}");
+        assert_eq!(stored.workers[&site.id.unwrap()].aside.is_some(), failures == 3);
+    }
+    let shown = owner.live.workers();
+    let (until_ms, reason) = shown[&site.id.unwrap()].aside.clone().unwrap();
+    assert!(until_ms > now_ms() && reason.starts_with("3 steps failed"), "{reason}");
+    register(&mut owner, &mut site, "one").await;
+    agree(&owner).await;
+    assert_eq!(snapshot::load(&owner.readers, 0).await.unwrap().workers[&site.id.unwrap()].aside, None);
 }
 
 #[derive(Clone, Debug)]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -18,8 +19,11 @@ use orchestrator_proto::{
         fleet_server::{Fleet, FleetServer},
     },
 };
+use tokio::runtime::Runtime;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
+
+use crate::worker::runtime;
 
 /// How long anything may take here: the machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -53,44 +57,45 @@ pub(crate) struct State {
     pub(crate) gets: Vec<String>,
 }
 
-type Server = tokio::task::JoinHandle<Result<(), tonic::transport::Error>>;
-
-/// A running server; ends with its runtime.
+/// A running server.
 #[derive(Clone, Debug)]
 pub(crate) struct Coordinator {
     state: Arc<Mutex<State>>,
     pub(crate) url: String,
-    server: Arc<Mutex<Option<Server>>>,
+    /// The runtime that serves, which ends with all its connections; none in the copies that answer requests.
+    server: Arc<Mutex<Option<Runtime>>>,
 }
 
 impl Coordinator {
     /// Serves on a port of the system's choice.
-    pub(crate) fn start(runtime: &tokio::runtime::Runtime) -> Self {
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let coordinator = Self { state: Arc::default(), url, server: Arc::default() };
-        coordinator.serve(runtime, listener);
+    pub(crate) fn start() -> Self {
+        let mut coordinator = Self { state: Arc::default(), url: String::new(), server: Arc::default() };
+        coordinator.url = format!("http://{}", coordinator.serve("127.0.0.1:0"));
         coordinator
     }
 
-    fn serve(&self, runtime: &tokio::runtime::Runtime, listener: tokio::net::TcpListener) {
+    fn serve(&self, address: &str) -> SocketAddr {
+        let runtime = runtime();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let answering = Self { server: Arc::default(), ..self.clone() };
         let server = tonic::transport::Server::builder()
-            .add_service(FleetServer::new(self.clone()))
-            .add_service(BlobsServer::new(self.clone()))
+            .add_service(FleetServer::new(answering.clone()))
+            .add_service(BlobsServer::new(answering))
             .serve_with_incoming(TcpListenerStream::new(listener));
-        *self.server.lock().unwrap() = Some(runtime.spawn(server));
+        runtime.spawn(server);
+        *self.server.lock().unwrap() = Some(runtime);
+        address
     }
 
-    /// Nobody listens any more, as if its process had been killed.
+    /// Nobody listens any more and every connection is cut, as if its process had been killed.
     pub(crate) fn stop(&self) {
-        self.server.lock().unwrap().take().unwrap().abort();
+        self.server.lock().unwrap().take().unwrap().shutdown_background();
     }
 
     /// Serves on the same port.
-    pub(crate) fn serve_again(&self, runtime: &tokio::runtime::Runtime) {
-        let address = self.url.strip_prefix("http://").unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).unwrap();
-        self.serve(runtime, listener);
+    pub(crate) fn serve_again(&self) {
+        self.serve(self.url.strip_prefix("http://").unwrap());
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

@@ -81,7 +81,7 @@ fn where_no_coordinator_is_running_work_goes_on() {
     let process = coordinator.process_of(1, 1);
     coordinator.stop();
     thread::sleep(Duration::from_millis(2 * u64::from(LEASE_MS)));
-    coordinator.serve_again(&fixture.runtime);
+    coordinator.serve_again();
     let seen = coordinator.state().points(1).len();
     coordinator.wait("points", |state| (state.points(1).len() > seen + 100).then_some(()));
     assert_eq!(coordinator.process_of(1, 1), process, "the same process all the time");

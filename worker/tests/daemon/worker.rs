@@ -41,7 +41,7 @@ pub(crate) struct Daemon {
 impl Fixture {
     pub(crate) fn new() -> Self {
         let runtime = runtime();
-        let coordinator = Coordinator::start(&runtime);
+        let coordinator = Coordinator::start();
         Self { runtime, coordinator, folder: tempfile::tempdir().unwrap() }
     }
 
