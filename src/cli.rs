@@ -47,6 +47,19 @@ pub(crate) enum Command {
     /// Be a worker: join a coordinator, work, stop cleanly on the first SIGTERM or Ctrl-C
     #[command(after_help = "Example: orchestrator worker --coordinator http://127.0.0.1:7117 --cpus 8")]
     Worker(WorkerArgs),
+    /// The fleet: devices, use, memory, what runs where
+    #[command(after_help = "Example: orchestrator workers")]
+    Workers,
+    /// Take a worker out of use: it gets nothing new and ends what it has
+    #[command(after_help = "Example: orchestrator drain node-7\n         orchestrator drain node-7 --undo")]
+    Drain {
+        /// Name or number of a worker, as `workers` shows it
+        #[arg(value_name = "WORKER")]
+        worker: String,
+        /// Let it get work again, also if too much failed on it
+        #[arg(long)]
+        undo: bool,
+    },
     /// Send a submission
     #[command(after_help = "Example: orchestrator submit experiments/ablations.yaml --wait")]
     Submit(SubmitArgs),

@@ -15,6 +15,7 @@ mod status;
 mod submit;
 mod why;
 mod worker;
+mod workers;
 
 use crate::{
     cli::{Cli, Command, Global},
@@ -28,6 +29,8 @@ pub(crate) async fn dispatch(cli: Cli) -> Outcome {
         Command::Run(args) => run::run(&global, args).await,
         Command::Serve(args) => serve::serve(&global, args).await,
         Command::Worker(args) => worker::worker(&global, args).await,
+        Command::Workers => workers::workers(&global).await,
+        Command::Drain { worker, undo } => workers::drain(&global, worker, undo).await,
         Command::Submit(args) => submit::submit(&global, args).await,
         Command::Status { submission } => status::status(&global, submission).await,
         Command::Runs(args) => runs::runs(&global, args).await,

@@ -48,21 +48,5 @@ pub(super) async fn status(global: &Global, submission: Option<String>) -> Outco
         rows.collect(),
     )?;
     output::lines([String::new()])?;
-    let rows = workers.iter().map(|w| {
-        let steps: Vec<String> = w.steps.iter().map(ToString::to_string).collect();
-        vec![
-            w.name.clone(),
-            w.state.clone(),
-            format!("{}/{}", w.cpus_used, w.cpus),
-            w.kind.clone(),
-            steps.join(" "),
-            output::time(w.last_seen_ms),
-        ]
-    });
-    output::table(&["worker", "state", "cpus", "kind", "at work on", "last seen"], rows.collect())?;
-    let aside = workers.iter().filter(|worker| !worker.aside_reason.is_empty());
-    output::lines(aside.map(|w| {
-        let until = output::time(w.aside_until_ms);
-        format!("worker {} gets nothing until {until}, or until it is started again: {}", w.name, w.aside_reason)
-    }))
+    super::workers::table(&workers)
 }

@@ -143,7 +143,8 @@ pub(crate) fn worker(row: WorkerRow, live: &HashMap<WorkerId, LiveWorker>) -> Re
     let now = live.get(&WorkerId(row.id));
     let state = match now {
         None => row.state,
-        Some(now) if now.draining => "draining".to_owned(),
+        Some(now) if row.drained && !now.stopping && now.steps.is_empty() => "drained".to_owned(),
+        Some(now) if row.drained || now.stopping => "draining".to_owned(),
         Some(now) if now.aside.is_some() => "put aside".to_owned(),
         Some(_) => "online".to_owned(),
     };
@@ -164,6 +165,8 @@ pub(crate) fn worker(row: WorkerRow, live: &HashMap<WorkerId, LiveWorker>) -> Re
         version: row.program_version,
         kind: row.kind,
         last_seen_ms: now.map_or(row.last_seen_ms, |now| now.last_seen_ms.max(row.last_seen_ms)),
+        memory_bytes: row.memory_bytes.cast_unsigned(),
+        memory_used_bytes: now.map_or(0, |now| now.memory_used_bytes),
         aside_reason,
         aside_until_ms,
         steps: now.map(|now| now.steps.iter().map(|step| step.0).collect()).unwrap_or_default(),

@@ -244,6 +244,19 @@ impl v1::submissions_server::Submissions for Submissions {
         Ok(Response::new(v1::ListWorkersResponse { workers: summaries? }))
     }
 
+    async fn drain_worker(
+        &self,
+        request: Request<v1::DrainWorkerRequest>,
+    ) -> Result<Response<v1::DrainWorkerResponse>, Status> {
+        let v1::DrainWorkerRequest { worker, undo } = request.into_inner();
+        if worker.is_empty() {
+            return Err(Status::invalid_argument("worker: missing"));
+        }
+        let (name, steps) = self.shared.handle.ask(|reply| Command::Drain { worker, undo, reply }).await?;
+        let steps = steps.into_iter().map(|step| step.0).collect();
+        Ok(Response::new(v1::DrainWorkerResponse { name, steps }))
+    }
+
     async fn get_catalog(&self, _: Request<v1::GetCatalogRequest>) -> Result<Response<v1::GetCatalogResponse>, Status> {
         let config = &self.shared.config;
         Ok(Response::new(v1::GetCatalogResponse {

@@ -36,7 +36,7 @@ impl Free {
 /// Steps to assign to this worker now, with what each is granted.
 pub(crate) fn place(scheduler: &Scheduler, id: WorkerId, free: &Free, now_ms: i64) -> Vec<(StepId, Grant)> {
     let Some(worker) = scheduler.workers.get(&id) else { return Vec::new() };
-    if worker.is_aside(now_ms) {
+    if !worker.takes_work(now_ms) {
         return Vec::new();
     }
     let mut left = Left::of(worker, free);
@@ -64,7 +64,7 @@ pub(crate) fn place(scheduler: &Scheduler, id: WorkerId, free: &Free, now_ms: i6
 
 /// Whether a worker other than this one is there that could hold a step, if not at once.
 pub(super) fn others_could_hold(scheduler: &Scheduler, step: &Step, id: WorkerId, now_ms: i64) -> bool {
-    let could = |worker: &Worker| !worker.is_aside(now_ms) && !matches!(room(&step.resources, worker), Room::Never(_));
+    let could = |worker: &Worker| worker.takes_work(now_ms) && !matches!(room(&step.resources, worker), Room::Never(_));
     scheduler.workers.iter().any(|(other, worker)| *other != id && could(worker))
 }
 

@@ -30,6 +30,15 @@ pub(crate) enum Reported {
     Released { reason: String },
 }
 
+/// A worker as it registers.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrived {
+    pub(crate) name: String,
+    pub(crate) capacity: Capacity,
+    /// A user has drained it before.
+    pub(crate) drained: bool,
+}
+
 /// What a worker says of itself in a poll.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Poll {
@@ -61,7 +70,7 @@ pub(crate) fn on_queued(scheduler: &mut Scheduler, steps: Vec<Step>) {
 pub(crate) fn on_worker_registered(
     scheduler: &mut Scheduler,
     id: WorkerId,
-    (name, capacity): (String, Capacity),
+    arrived: Arrived,
     held: &BTreeSet<AttemptKey>,
     now_ms: i64,
     effects: &mut Vec<Effect>,
@@ -73,7 +82,8 @@ pub(crate) fn on_worker_registered(
     }
     let mut taken = scheduler.workers.remove(&id).map(|worker| worker.taken).unwrap_or_default();
     taken.retain(|key, _| held.contains(key));
-    scheduler.workers.insert(id, Worker { name, capacity, taken, ..Worker::default() });
+    let Arrived { name, capacity, drained } = arrived;
+    scheduler.workers.insert(id, Worker { name, capacity, taken, drained, ..Worker::default() });
     held.iter().copied().filter(|key| !scheduler.is_current(id, *key)).collect()
 }
 
@@ -199,5 +209,16 @@ fn release_gone(scheduler: &mut Scheduler, id: WorkerId, held: &BTreeSet<Attempt
     let current: BTreeSet<_> = scheduler.at_work(id).into_iter().collect();
     if let Some(worker) = scheduler.workers.get_mut(&id) {
         worker.taken.retain(|key, _| current.contains(key) || held.contains(key));
+    }
+}
+
+/// A user drains a worker, or undoes that; then it is no longer put aside either.
+pub(crate) fn on_drained(scheduler: &mut Scheduler, id: WorkerId, drained: bool) {
+    if let Some(worker) = scheduler.workers.get_mut(&id) {
+        worker.drained = drained;
+        if !drained {
+            worker.aside = None;
+            worker.quick_failures.clear();
+        }
     }
 }

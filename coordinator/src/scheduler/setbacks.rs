@@ -101,7 +101,7 @@ pub(super) fn note_failure(
     effects: &mut Vec<Effect>,
 ) {
     let quick = scheduler.step(step).is_some_and(|step| now_ms - step.since_ms < QUICK_MS);
-    let others = scheduler.workers.iter().any(|(other, worker)| *other != id && !worker.is_aside(now_ms));
+    let others = scheduler.workers.iter().any(|(other, worker)| *other != id && worker.takes_work(now_ms));
     let Some(worker) = scheduler.workers.get_mut(&id) else { return };
     if !quick || kind.policy() == Policy::NotAgain {
         return;

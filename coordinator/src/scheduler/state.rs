@@ -96,6 +96,8 @@ pub(crate) struct Worker {
     pub(crate) quick_failures: BTreeSet<StepId>,
     /// It gets nothing until this time, and why.
     pub(crate) aside: Option<(i64, String)>,
+    /// It gets nothing until a user says otherwise.
+    pub(crate) drained: bool,
 }
 
 /// Everything that decisions are made from. Rebuilt from the store on start and after a failed write.
@@ -110,6 +112,11 @@ pub(crate) struct Scheduler {
 }
 
 impl Worker {
+    /// Whether it may get work now.
+    pub(crate) fn takes_work(&self, now_ms: i64) -> bool {
+        !self.drained && !self.is_aside(now_ms)
+    }
+
     /// Whether it gets nothing for now because too much failed on it.
     pub(crate) fn is_aside(&self, now_ms: i64) -> bool {
         self.aside.as_ref().is_some_and(|(until_ms, _)| still_aside(*until_ms, now_ms))

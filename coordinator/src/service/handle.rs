@@ -100,6 +100,12 @@ pub(crate) enum Command {
     Poll(Box<Poll>, oneshot::Sender<Answer<Polled>>),
     Cancel(Chosen, oneshot::Sender<Answer<u32>>),
     Retry(Retry, oneshot::Sender<Answer<u32>>),
+    /// A worker gets nothing new, or gets work again; answered with its name and what it is at work on.
+    Drain {
+        worker: String,
+        undo: bool,
+        reply: oneshot::Sender<Answer<(String, Vec<StepId>)>>,
+    },
     /// Why a step stands where it stands, in sentences; none for one that is final.
     Why(StepId, oneshot::Sender<Answer<Vec<String>>>),
     /// Look for workers that were not heard of; answered with their number.

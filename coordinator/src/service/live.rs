@@ -14,8 +14,10 @@ use crate::scheduler::effects::Effect;
 /// A worker that is online.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LiveWorker {
-    pub(crate) draining: bool,
+    /// Its daemon was told to end.
+    pub(crate) stopping: bool,
     pub(crate) cpus_used: u32,
+    pub(crate) memory_used_bytes: u64,
     pub(crate) steps: Vec<StepId>,
     pub(crate) last_seen_ms: i64,
     /// It gets nothing until this time, and why.

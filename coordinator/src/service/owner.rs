@@ -120,6 +120,10 @@ impl Owner {
                 let done = self.guarded(async |owner| owner.retry(retry).await).await;
                 answer(reply, done);
             }
+            Command::Drain { worker, undo, reply } => {
+                let done = self.guarded(async |owner| owner.drain(&worker, undo).await).await;
+                answer(reply, done);
+            }
             Command::Why(step, reply) => {
                 let done = self.guarded(async |owner| Ok(owner.why(step))).await;
                 answer(reply, done);
@@ -182,8 +186,9 @@ impl Owner {
     /// Shows a worker as it is now.
     pub(crate) fn publish(&self, id: WorkerId) {
         let shown = self.members.get(&id).zip(self.scheduler.workers.get(&id)).map(|(member, worker)| LiveWorker {
-            draining: member.draining,
+            stopping: member.draining,
             cpus_used: worker.taken.values().map(|grant| grant.cpus).sum(),
+            memory_used_bytes: worker.taken.values().map(|grant| grant.memory_bytes).sum(),
             steps: worker.taken.keys().map(|key| key.step).collect(),
             last_seen_ms: member.last_seen_ms,
             aside: worker.aside.clone().filter(|_| worker.is_aside(now_ms())),

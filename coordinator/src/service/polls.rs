@@ -31,10 +31,11 @@ impl Owner {
             memory_bytes: worker.memory_bytes,
         };
         let mut transaction = Self::begin(&mut self.writer).await?;
-        let (id, last_sequence) = workers::register(&mut transaction, &worker, now_ms).await?;
+        let known = workers::register(&mut transaction, &worker, now_ms).await?;
+        let (id, last_sequence) = (WorkerId(known.id), known.last_sequence.cast_unsigned());
         let mut effects = Vec::new();
-        let named = (worker.name, capacity);
-        let drop = reactor::on_worker_registered(&mut self.scheduler, id, named, &held, now_ms, &mut effects);
+        let arrived = reactor::Arrived { name: worker.name, capacity, drained: known.drained };
+        let drop = reactor::on_worker_registered(&mut self.scheduler, id, arrived, &held, now_ms, &mut effects);
         for effect in &effects {
             transitions::apply(&mut transaction, effect, now_ms).await?;
         }

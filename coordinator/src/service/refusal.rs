@@ -35,6 +35,12 @@ impl Refusal {
         Self::NotFound(format!("there is no submission `{name}`; `orchestrator status` lists them"))
     }
 
+    /// There is no worker of that name or id.
+    pub(crate) fn no_worker(name_or_id: &str) -> Self {
+        let name: String = name_or_id.chars().take(100).collect();
+        Self::NotFound(format!("there is no worker `{name}`; `orchestrator workers` lists them"))
+    }
+
     /// There is no step of that number.
     pub(crate) fn no_step(id: i64) -> Self {
         Self::NotFound(format!("there is no run or extraction {id}; `orchestrator runs` lists them"))

@@ -1,7 +1,7 @@
 //! Submitting, cancelling, trying again: what the owner does for users.
 
 use experiment_spec::{
-    ids::{StepId, SubmissionId},
+    ids::{StepId, SubmissionId, WorkerId},
     run::State,
 };
 use sqlx::SqliteConnection;
@@ -18,7 +18,7 @@ use crate::{
         reactor,
         state::{Order, Step},
     },
-    store::{error::Result, steps, submissions, transitions},
+    store::{error::Result, steps, submissions, transitions, workers},
 };
 
 impl Owner {
@@ -124,6 +124,27 @@ impl Owner {
         reactor::on_queued(&mut self.scheduler, queued);
         self.committed(&[]);
         Ok(count)
+    }
+
+    /// A worker gets nothing new, or gets work again. Returns its name and what it is at work on.
+    pub(crate) async fn drain(&mut self, name_or_id: &str, undo: bool) -> Answer<(String, Vec<StepId>)> {
+        let mut meant = workers::find(&mut self.writer, name_or_id).await?;
+        let (id, name) = match meant.len() {
+            0 => return Err(Refusal::no_worker(name_or_id)),
+            1 => meant.remove(0),
+            _ => {
+                let names: Vec<_> = meant.into_iter().map(|(_, name)| name).collect();
+                let names = names.join(", ");
+                return Err(Refusal::Invalid(format!("several workers may be meant: {names}; say which")));
+            }
+        };
+        let id = WorkerId(id);
+        workers::set_drained(&mut self.writer, id, !undo).await?;
+        reactor::on_drained(&mut self.scheduler, id, !undo);
+        tracing::info!(worker = id.0, name, undo, "drained by a user");
+        self.committed(&[]);
+        self.publish(id);
+        Ok((name, self.scheduler.at_work(id).into_iter().map(|key| key.step).collect()))
     }
 
     async fn resolve(&mut self, name_or_id: &str) -> Answer<SubmissionId> {

@@ -54,7 +54,8 @@ pub(crate) async fn load(db: &SqlitePool, lease_salt: u64) -> Result<Scheduler> 
             memory_bytes: row.memory_bytes.cast_unsigned(),
         };
         let aside = row.aside_until_ms.zip(row.aside_reason);
-        scheduler.workers.insert(WorkerId(row.id), Worker { name: row.name, capacity, aside, ..Worker::default() });
+        let worker = Worker { name: row.name, capacity, aside, drained: row.drained, ..Worker::default() };
+        scheduler.workers.insert(WorkerId(row.id), worker);
     }
     let rows: Vec<LiveRow> = sqlx::query_as(
         "SELECT s.id, s.needs, s.state, s.attempt, s.retries_left, s.not_before_ms, s.order_submission,

@@ -33,18 +33,27 @@ pub(crate) struct WorkerRow {
     pub(crate) last_seen_ms: i64,
     pub(crate) aside_until_ms: Option<i64>,
     pub(crate) aside_reason: Option<String>,
+    pub(crate) drained: bool,
 }
 
-/// Writes a registration; the same name keeps its id and its last report. Returns both.
-pub(crate) async fn register(db: &mut SqliteConnection, worker: &Registration, now_ms: i64) -> Result<(WorkerId, u64)> {
-    let (id, last): (i64, i64) = sqlx::query_as(
+/// What the store knows already of a worker that registers.
+#[derive(Clone, Copy, Debug, FromRow)]
+pub(crate) struct Known {
+    pub(crate) id: i64,
+    pub(crate) last_sequence: i64,
+    pub(crate) drained: bool,
+}
+
+/// Writes a registration; the same name keeps its id, its last report and whether it is drained.
+pub(crate) async fn register(db: &mut SqliteConnection, worker: &Registration, now_ms: i64) -> Result<Known> {
+    Ok(sqlx::query_as(
         "INSERT INTO workers (name, host, cpus, gpus_json, memory_bytes, kind, program_version, state,
                               last_sequence, registered_at_ms, last_seen_ms)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'online', 0, ?8, ?8)
          ON CONFLICT (name) DO UPDATE SET
              host = ?2, cpus = ?3, gpus_json = ?4, memory_bytes = ?5, kind = ?6, program_version = ?7,
              state = 'online', registered_at_ms = ?8, last_seen_ms = ?8, aside_until_ms = NULL, aside_reason = NULL
-         RETURNING id, last_sequence",
+         RETURNING id, last_sequence, drained",
     )
     .bind(&worker.name)
     .bind(&worker.host)
@@ -55,8 +64,7 @@ pub(crate) async fn register(db: &mut SqliteConnection, worker: &Registration, n
     .bind(&worker.program_version)
     .bind(now_ms)
     .fetch_one(db)
-    .await?;
-    Ok((WorkerId(id), last.cast_unsigned()))
+    .await?)
 }
 
 /// Writes that reports up to this sequence number are in the store.
@@ -80,6 +88,42 @@ pub(crate) async fn set_lost(db: &mut SqliteConnection, id: WorkerId, last_seen_
     Ok(())
 }
 
+/// Most workers that may be meant by one name.
+const MAX_MEANT: usize = 10;
+
+/// Ids and names of the workers that may be meant: the one of that name, else the one of that id, else all whose name
+/// is this with something generated behind a hyphen.
+pub(crate) async fn find(db: &mut SqliteConnection, named: &str) -> Result<Vec<(i64, String)>> {
+    let mut meant: Vec<(i64, String)> = sqlx::query_as(
+        "SELECT id, name FROM workers
+         WHERE name = ?1 OR id = ?2 OR substr(name, 1, length(?1) + 1) = ?1 || '-'
+         ORDER BY (name = ?1) DESC, (id = ?2) DESC, id LIMIT ?3",
+    )
+    .bind(named)
+    .bind(named.parse::<i64>().unwrap_or(0))
+    .bind(u32::try_from(MAX_MEANT).unwrap_or(u32::MAX))
+    .fetch_all(db)
+    .await?;
+    if meant.first().is_some_and(|(id, name)| name == named || id.to_string() == named) {
+        meant.truncate(1);
+    }
+    Ok(meant)
+}
+
+/// Writes that a user drains a worker, or that it gets work again, also if it was put aside.
+pub(crate) async fn set_drained(db: &mut SqliteConnection, id: WorkerId, drained: bool) -> Result<()> {
+    sqlx::query(
+        "UPDATE workers SET drained = ?1, aside_until_ms = CASE WHEN ?1 THEN aside_until_ms END,
+             aside_reason = CASE WHEN ?1 THEN aside_reason END
+         WHERE id = ?2",
+    )
+    .bind(drained)
+    .bind(id.0)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Writes that a worker gets nothing until this time.
 pub(crate) async fn put_aside(db: &mut SqliteConnection, id: WorkerId, until_ms: i64, reason: &str) -> Result<()> {
     sqlx::query("UPDATE workers SET aside_until_ms = ?1, aside_reason = ?2 WHERE id = ?3")
@@ -95,7 +139,7 @@ pub(crate) async fn put_aside(db: &mut SqliteConnection, id: WorkerId, until_ms:
 pub(crate) async fn all(db: &SqlitePool) -> Result<Vec<WorkerRow>> {
     Ok(sqlx::query_as(
         "SELECT id, name, cpus, gpus_json, memory_bytes, kind, program_version, state, last_sequence, last_seen_ms,
-                aside_until_ms, aside_reason
+                aside_until_ms, aside_reason, drained
          FROM workers ORDER BY id",
     )
     .fetch_all(db)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use orchestrator_proto::v1::Held;
+use orchestrator_proto::v1::{self, Held};
 
 use crate::support::{Worker, YAML, extracted, failed, impatient, scored, start, start_with};
 
@@ -202,4 +202,42 @@ async fn an_extraction_without_features_fails_its_runs() {
         record.failure,
         "data: its features could not be made: extraction 1 failed: its result cannot be taken: it left no features"
     );
+}
+
+#[tokio::test]
+async fn a_drained_worker_ends_what_it_has_and_stays_drained_over_a_restart() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut server, mut worker) = at_work(home.path()).await;
+    let drain = |worker: &str, undo| v1::DrainWorkerRequest { worker: worker.to_owned(), undo };
+    let refused = server.submissions.drain_worker(drain("nobody", false)).await.unwrap_err();
+    assert_eq!(refused.message(), "there is no worker `nobody`; `orchestrator workers` lists them");
+    for name in ["one-0af3", "one-0af4", "other-1", "two-1", "two-2"] {
+        Worker::join(&mut server, name, 1).await;
+    }
+    let named = |name: &str| drain(name, true);
+    let refused = server.submissions.drain_worker(named("on")).await.unwrap_err();
+    assert!(refused.message().starts_with("there is no worker `on`"), "{refused}");
+    let refused = server.submissions.drain_worker(named("two")).await.unwrap_err();
+    assert_eq!(refused.message(), "several workers may be meant: two-1, two-2; say which");
+    assert_eq!(server.submissions.drain_worker(named("other")).await.unwrap().into_inner().name, "other-1");
+    assert_eq!(server.submissions.drain_worker(named("3")).await.unwrap().into_inner().name, "one-0af4");
+    assert_eq!(server.submissions.drain_worker(named("one")).await.unwrap().into_inner().name, "one");
+    let answer = server.submissions.drain_worker(drain("one", false)).await.unwrap().into_inner();
+    assert_eq!((answer.name.as_str(), answer.steps), ("one", vec![2]));
+    assert_eq!(server.worker_state("one").await, "draining");
+    worker.succeed(2, 1, scored(0.5));
+    worker.poll(&mut server).await;
+    assert_eq!(server.states().await, ["succeeded"; 2]);
+    server.submit("name: more\ndatasets: [points]\nseeds: [7]\nmethods: [linear]\n").await;
+    assert_eq!(worker.poll(&mut server).await.assignments.len(), 0);
+    server.kill(home.path()).await;
+
+    let mut server = start(home.path()).await;
+    assert_eq!(worker.poll(&mut server).await.assignments.len(), 0);
+    worker.register(&mut server).await;
+    assert_eq!(worker.poll(&mut server).await.assignments.len(), 0);
+    assert_eq!(server.worker_state("one").await, "drained");
+    server.submissions.drain_worker(drain("one", true)).await.unwrap();
+    assert_eq!(server.worker_state("one").await, "online");
+    assert_eq!(worker.poll(&mut server).await.assignments.len(), 1);
 }

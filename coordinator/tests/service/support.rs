@@ -156,6 +156,11 @@ impl Server {
         records::fetch(&mut self.submissions, submission).await.unwrap()
     }
 
+    pub(crate) async fn worker_state(&mut self, name: &str) -> String {
+        let workers = self.submissions.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner().workers;
+        workers.into_iter().find(|worker| worker.name == name).unwrap().state
+    }
+
     pub(crate) async fn metrics(&mut self, id: i64) -> Vec<(u64, f64)> {
         let request = v1::GetMetricsRequest { id, ..Default::default() };
         let points = self.submissions.get_metrics(request).await.unwrap().into_inner().points;

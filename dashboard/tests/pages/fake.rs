@@ -205,6 +205,10 @@ impl Submissions for Service {
         Ok(Response::new(v1::ListStepsResponse { steps }))
     }
 
+    async fn drain_worker(&self, _: Request<v1::DrainWorkerRequest>) -> Answer<v1::DrainWorkerResponse> {
+        never()
+    }
+
     async fn list_workers(&self, _: Request<v1::ListWorkersRequest>) -> Answer<v1::ListWorkersResponse> {
         Ok(Response::new(v1::ListWorkersResponse { workers: self.0.workers.clone() }))
     }

@@ -10,7 +10,7 @@ use experiment_spec::{
 use crate::scheduler::{
     effects::{Effect, Guard},
     place::Free,
-    reactor::{self, Poll, PollAnswer, Reported},
+    reactor::{self, Arrived, Poll, PollAnswer, Reported},
     state::{Capacity, Order, Phase, Scheduler, Step},
 };
 
@@ -33,6 +33,7 @@ pub(super) struct World {
     pub(super) succeeded: BTreeSet<StepId>,
     pub(super) now_ms: i64,
     pub(super) retries: u32,
+    pub(super) drained: BTreeSet<i64>,
 }
 
 pub(super) fn step(id: i64) -> StepId {
@@ -112,11 +113,12 @@ impl World {
     }
 
     pub(super) fn register(&mut self, worker: i64, capacity: Capacity, held: &[AttemptKey]) -> Vec<AttemptKey> {
-        let named = (format!("w{worker}"), capacity);
+        let drained = self.drained.contains(&worker);
+        let arrived = Arrived { name: format!("w{worker}"), capacity, drained };
         let held = held.iter().copied().collect();
         let mut effects = Vec::new();
         let id = WorkerId(worker);
-        let drop = reactor::on_worker_registered(&mut self.scheduler, id, named, &held, self.now_ms, &mut effects);
+        let drop = reactor::on_worker_registered(&mut self.scheduler, id, arrived, &held, self.now_ms, &mut effects);
         self.apply(&effects);
         drop
     }
@@ -154,6 +156,15 @@ impl World {
         reactor::on_worker_lost(&mut self.scheduler, WorkerId(worker), self.now_ms, &mut effects);
         self.apply(&effects);
         effects
+    }
+
+    pub(super) fn drain(&mut self, worker: i64, drained: bool) {
+        if drained {
+            self.drained.insert(worker);
+        } else {
+            self.drained.remove(&worker);
+        }
+        reactor::on_drained(&mut self.scheduler, WorkerId(worker), drained);
     }
 
     pub(super) fn cancel(&mut self, ids: &[StepId]) -> Vec<Effect> {

@@ -121,3 +121,33 @@ fn a_clock_that_is_set_back_makes_no_pause_longer() {
     world.now_ms = 0;
     assert_eq!((world.given(1, &[]), world.given(2, &[])), (vec![key(1, 2)], vec![key(2, 2)]));
 }
+
+#[test]
+fn a_drained_worker_gets_nothing_new_until_that_is_undone() {
+    let mut world = fleet(2, 3);
+    assert_eq!(world.given(1, &[]), [key(1, 1)]);
+    world.report(1, key(1, 1), Reported::Started);
+    world.drain(1, true);
+    let (answer, effects) = world.poll(1, &[key(1, 1)]);
+    assert_eq!((answer.stop.len(), effects.len()), (0, 0), "what it has goes on");
+    world.report(1, key(1, 1), failed(FailureKind::Killed));
+    assert_eq!(world.given(1, &[]), []);
+    world.lose(1);
+    world.register(1, cpu_worker(1), &[]);
+    assert_eq!(world.given(1, &[]), [], "nor after it has come again");
+    world.drain(1, false);
+    assert_eq!(world.given(1, &[]), [key(2, 1)]);
+    // A worker that is drained is nobody to wait for.
+    world.drain(2, true);
+    world.report(1, key(2, 1), failed(FailureKind::Killed));
+    world.now_ms += MINUTE_MS;
+    assert_eq!(world.given(1, &[]), [key(1, 2)]);
+}
+
+#[test]
+fn undoing_a_drain_takes_a_worker_back_that_was_put_aside() {
+    let mut world = fleet(2, 4);
+    assert!((0..3).any(|_| fails_after(&mut world, FailureKind::Killed, 0)));
+    world.drain(1, false);
+    assert_eq!(world.given(1, &[]), [key(4, 1)]);
+}
