@@ -69,6 +69,8 @@ struct WorkerJson<'a> {
     id: i64,
     name: &'a str,
     state: &'a str,
+    /// Why it gets nothing for a while; empty when it is not put aside.
+    aside_reason: &'a str,
     cpus: u32,
     cpus_used: u32,
     devices: &'a [String],
@@ -146,6 +148,7 @@ impl<'a> WorkerJson<'a> {
             id: worker.id,
             name: &worker.name,
             state: &worker.state,
+            aside_reason: &worker.aside_reason,
             cpus: worker.cpus,
             cpus_used: worker.cpus_used,
             devices: &worker.devices,

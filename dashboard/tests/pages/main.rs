@@ -47,6 +47,8 @@ async fn the_page_shows_everything_and_trusts_nothing() {
         "features by small-cnn",
         "nan: loss of &lt;b&gt;D_I&lt;/b&gt;",
         "node-&quot;1&quot;",
+        "put aside",
+        "3 steps failed on it: &lt;b&gt;killed&lt;/b&gt;",
         "&lt;script&gt;alert(1)&lt;/script&gt;",
         "0.500",
         "seed 1 running",
