@@ -20,6 +20,12 @@ struct Term {
     counts_from: Instant,
 }
 
+impl Term {
+    fn grace(self) -> Duration {
+        (self.length / 3).min(LONGEST_GRACE)
+    }
+}
+
 /// The lease on everything that this worker has.
 #[derive(Debug)]
 pub(crate) struct Lease(Mutex<Term>);
@@ -54,13 +60,13 @@ impl Lease {
 
     /// What is kept of it for attempts to end in.
     pub(crate) fn grace(&self) -> Duration {
-        (self.length() / 3).min(LONGEST_GRACE)
+        self.term().grace()
     }
 
     /// Whether attempts must end now to have ended with the lease.
     pub(crate) fn is_over(&self, now: Instant) -> bool {
-        let Term { length, counts_from } = *self.term();
-        now.saturating_duration_since(counts_from) + (length / 3).min(LONGEST_GRACE) >= length
+        let term = *self.term();
+        now.saturating_duration_since(term.counts_from) + term.grace() >= term.length
     }
 }
 

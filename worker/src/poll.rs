@@ -26,8 +26,10 @@ use crate::{
     slots::Slots,
 };
 
-/// A call that is not answered for so long has failed. The coordinator answers at once, or is away.
-const CALL: Duration = Duration::from_secs(15);
+/// A call that is not answered for a third of the lease, but within these bounds, has failed: the coordinator answers at
+/// once, or is away, and a call that got lost is made again before the lease is over.
+const SHORTEST_CALL: Duration = Duration::from_secs(1);
+const LONGEST_CALL: Duration = Duration::from_secs(15);
 /// News are collected for so long before they are reported, so that a burst is one call.
 const COLLECT: Duration = Duration::from_millis(10);
 /// Bounds for the interval that the coordinator asks for.
@@ -124,7 +126,7 @@ impl Poll {
     async fn register(&mut self, registered: &mut bool) -> Result<Answer, WorkerError> {
         let request = RegisterRequest { held: self.held().await?, ..self.identity.clone() };
         let called_at = std::time::Instant::now();
-        let response = match answered(timeout(CALL, self.client.register(request)).await)? {
+        let response = match answered(timeout(self.call_limit(), self.client.register(request)).await)? {
             Ok(response) => response,
             Err(status) => return Ok(self.away(status)),
         };
@@ -161,7 +163,7 @@ impl Poll {
             held: self.held().await?,
         };
         let called_at = std::time::Instant::now();
-        let response = match answered(timeout(CALL, self.client.poll(request)).await)? {
+        let response = match answered(timeout(self.call_limit(), self.client.poll(request)).await)? {
             Ok(response) => response,
             Err(status) => return Ok(self.away(status)),
         };
@@ -174,6 +176,10 @@ impl Poll {
         }
         self.shared.lease.renew(called_at);
         self.take(response, sent.unwrap_or(0), is_full).await
+    }
+
+    fn call_limit(&self) -> Duration {
+        (self.shared.lease.length() / 3).clamp(SHORTEST_CALL, LONGEST_CALL)
     }
 
     /// No answer came. Where no coordinator is running, nobody is given what this worker has.
@@ -266,6 +272,6 @@ fn answered<T>(
             Err(WorkerError::Refused(status.message().to_owned()))
         }
         Ok(Err(status)) => Ok(Err(status)),
-        Err(_) => Ok(Err(Status::deadline_exceeded(format!("no answer within {} s", CALL.as_secs())))),
+        Err(_) => Ok(Err(Status::deadline_exceeded("no answer in time"))),
     }
 }
