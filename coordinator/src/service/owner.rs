@@ -199,7 +199,13 @@ impl Owner {
     /// Why a step stands where it stands.
     fn why(&self, step: StepId) -> Vec<String> {
         let draining = self.members.iter().filter(|(_, member)| member.draining).map(|(id, _)| *id).collect();
-        why::why(&self.scheduler, step, &draining, now_ms())
+        let mut told = why::why(&self.scheduler, step, &draining, now_ms());
+        let worker = self.scheduler.step(step).and_then(|step| step.phase.worker());
+        if let Some(member) = worker.and_then(|worker| self.members.get(&worker)) {
+            let (heard, lease) = (member.last_seen.elapsed().as_secs(), self.lease.as_secs_f64());
+            told.push(format!("its worker was heard of {heard} s ago; its lease is over after {lease} s of silence"));
+        }
+        told
     }
 
     /// Declares workers lost that were silent for too long; returns how many. When the coordinator

@@ -205,6 +205,19 @@ async fn an_extraction_without_features_fails_its_runs() {
 }
 
 #[tokio::test]
+async fn what_is_at_work_says_how_long_its_lease_is() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut server, worker) = at_work(home.path()).await;
+    let standing = server.show(2).await.standing;
+    assert_eq!(standing[0], format!("it runs on worker {} as attempt 1", worker.name));
+    let [_, lease] = &standing[..] else { panic!("{standing:?}") };
+    assert!(lease.starts_with("its worker was heard of "), "{lease}");
+    assert!(lease.ends_with(" s ago; its lease is over after 15 s of silence"), "{lease}");
+    assert!(server.show(1).await.standing.is_empty(), "what has succeeded has no lease");
+    server.kill(home.path()).await;
+}
+
+#[tokio::test]
 async fn a_drained_worker_ends_what_it_has_and_stays_drained_over_a_restart() {
     let home = tempfile::tempdir().unwrap();
     let (mut server, mut worker) = at_work(home.path()).await;
