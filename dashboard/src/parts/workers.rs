@@ -34,7 +34,7 @@ fn table(overview: &Overview) -> Markup {
                         th scope="row" { (worker.name) small { " #" (worker.id) } }
                         td {
                             span .state .state-failed[matches!(worker.state.as_str(), "lost" | "put aside")] { (worker.state) }
-                            @if !worker.aside_reason.is_empty() { " " small { (worker.aside_reason) } }
+                            @if !worker.aside_reason.is_empty() { small class="reason" { (worker.aside_reason) } }
                         }
                         td {
                             meter value=(worker.cpus_used) max=(worker.cpus.max(1))
