@@ -11,7 +11,7 @@ const LIMIT: Duration = Duration::from_mins(10);
 const LEASE: Duration = Duration::from_secs(3);
 /// Some seconds of training, so that there is an attempt to disturb.
 const SPEC: &str = "name: leases\ndatasets: [emoji]\nencoder-epochs: 1\nseeds: 1\nmethods: [cm-gans]\n\
-                    defaults: { hidden: 16, inter-hidden: 8, iterations: 2500, batch-size: 16 }\nresources: { cpus: 1 }\n";
+                    defaults: { hidden: 16, inter-hidden: 8, iterations: 5000, batch-size: 16 }\nresources: { cpus: 1 }\n";
 
 fn signal(process: &Running, signal: Signal) {
     kill_process(Pid::from_raw(process.child.id().cast_signed()).unwrap(), signal).expect("the process is there");
@@ -81,7 +81,8 @@ fn a_coordinator_that_is_gone_for_longer_than_a_lease_restarts_no_work() {
     signal(&server, Signal::KILL);
     server.wait(Duration::from_secs(5));
     thread::sleep(2 * LEASE);
-    assert_eq!(attempts_of(&fleet.lab.home()), before, "the attempt trains on");
+    let after = attempts_of(&fleet.lab.home());
+    assert!(after == before || after.is_empty(), "the attempt trains on, perhaps to its end: {before:?}, {after:?}");
     let _server = fleet.serve("again.log");
     eventually("the run has ended", LIMIT, || fleet.run_is("succeeded"));
     let attempts = fleet.attempts();
