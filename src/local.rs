@@ -30,13 +30,14 @@ pub(crate) struct Local {
 impl Local {
     /// Opens the state folder and listens; port 0 takes a free one. Submissions are checked against `catalog`.
     pub(crate) async fn start(home: &Home, catalog: Catalog, listen: SocketAddr, lease: Duration) -> Outcome<Self> {
+        let config = Config { lease, ..Config::new(home.root().to_owned(), catalog, catalog::program_version()) };
+        let coordinator =
+            Coordinator::open(config).await.map_err(|error: OpenError| Failure::request(error.to_string()))?;
+        // Not before there is somebody to answer: to workers, silence is a lease that runs out, a refusal is none.
         let listener = TcpListener::bind(listen).await.map_err(|error| {
             Failure::request(format!("cannot listen on {listen}: {error}; choose another address with --listen"))
         })?;
         let address = listener.local_addr().map_err(|error| Failure::request(format!("no local address: {error}")))?;
-        let config = Config { lease, ..Config::new(home.root().to_owned(), catalog, catalog::program_version()) };
-        let coordinator =
-            Coordinator::open(config).await.map_err(|error: OpenError| Failure::request(error.to_string()))?;
         let stop = CancellationToken::new();
         let dashboard = orchestrator_dashboard::router(channel_to(address)?);
         let app = coordinator.routes().prepare().into_axum_router().merge(dashboard).fallback(no_such_page);
