@@ -90,6 +90,7 @@ pub async fn run(config: Config, channel: Channel, shutdown: CancellationToken) 
         worker_id: 0,
         interval: Duration::from_secs(1),
         draining: false,
+        was_away: false,
     };
     tokio::select! {
         result = poll.run(shutdown) => result,

@@ -47,6 +47,9 @@ pub(crate) struct Poll {
     pub(crate) worker_id: i64,
     pub(crate) interval: Duration,
     pub(crate) draining: bool,
+    /// The last call was not answered: the next one only asks for the lease. What has been kept meanwhile may be much,
+    /// and take the coordinator longer to write than is left of the lease.
+    pub(crate) was_away: bool,
 }
 
 /// What came of a call.
@@ -146,7 +149,8 @@ impl Poll {
     }
 
     async fn poll(&mut self, registered: &mut bool) -> Result<Answer, WorkerError> {
-        let batch = self.shared.on_disk(|shared| shared.outbox.batch()).await.unwrap_or_else(|error| {
+        let batch = if self.was_away { Ok(Batch { reports: Vec::new(), is_full: true }) } else { self.batch().await };
+        let batch = batch.unwrap_or_else(|error| {
             // Nothing may be sent that is not safe here; the heartbeat goes on.
             tracing::error!(%error, "reports cannot be synced");
             Batch { reports: Vec::new(), is_full: false }
@@ -175,7 +179,12 @@ impl Poll {
             return Ok(Answer::Done { more: true });
         }
         self.shared.lease.renew(called_at);
+        self.was_away = false;
         self.take(response, sent.unwrap_or(0), is_full).await
+    }
+
+    async fn batch(&self) -> Result<Batch, WorkerError> {
+        self.shared.on_disk(|shared| shared.outbox.batch()).await
     }
 
     fn call_limit(&self) -> Duration {
@@ -183,7 +192,8 @@ impl Poll {
     }
 
     /// No answer came. Where no coordinator is running, nobody is given what this worker has.
-    fn away(&self, status: Status) -> Answer {
+    fn away(&mut self, status: Status) -> Answer {
+        self.was_away = true;
         if nobody_listens(&status) {
             self.shared.lease.renew(std::time::Instant::now());
         }
