@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 const LIMIT: Duration = Duration::from_mins(10);
 /// Long enough for a busy machine to write down what was kept while the coordinator was gone.
-const LEASE: Duration = Duration::from_secs(12);
+const LEASE: Duration = Duration::from_secs(6);
 /// Some seconds of training, so that there is an attempt to disturb.
 const SPEC: &str = "name: leases\ndatasets: [emoji]\nencoder-epochs: 1\nseeds: 1\nmethods: [cm-gans]\n\
                     defaults: { hidden: 16, inter-hidden: 8, iterations: 5000, batch-size: 16 }\nresources: { cpus: 1 }\n";
@@ -87,7 +87,12 @@ fn a_coordinator_that_is_gone_for_longer_than_a_lease_restarts_no_work() {
     let _server = fleet.serve("again.log");
     eventually("the run has ended", LIMIT, || fleet.run_is("succeeded"));
     let attempts = fleet.attempts();
-    assert_eq!((attempts.len(), &attempts[0]["outcome"]), (1, &"succeeded".into()), "{attempts:?}\n{}", worker.output());
+    assert_eq!(
+        (attempts.len(), &attempts[0]["outcome"]),
+        (1, &"succeeded".into()),
+        "{attempts:?}\n{}",
+        worker.output()
+    );
     let exported = fleet.lab.folder.path().join("tables");
     let output = fleet.lab.run(&["export", "leases", "--format", "csv", "--out", exported.to_str().unwrap()]);
     assert!(output.status.success(), "{}", text(&output.stderr));
