@@ -51,7 +51,7 @@ impl Live {
     }
 
     /// Forgets the progress of attempts that ended.
-    pub(crate) fn ended(&self, effects: &[Effect]) {
+    pub(crate) fn ended<'a>(&self, effects: impl IntoIterator<Item = &'a Effect>) {
         let mut inner = self.inner();
         for effect in effects {
             let guard = match effect {

@@ -13,7 +13,7 @@ use sqlx::{Connection, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    handle::{Answer, Command},
+    handle::{Answer, Command, MAX_COMMANDS, Poll, Polled},
     live::{Live, LiveWorker},
     refusal::Refusal,
 };
@@ -21,8 +21,11 @@ use crate::{
     clock::now_ms,
     lock::FolderLock,
     scheduler::{effects::Effect, reactor, state::Scheduler, why},
-    store::{database, error::Result, snapshot, transitions, workers},
+    store::{batch::Batch, database, error::Result, snapshot, workers},
 };
+
+/// Reports of a group of polls after which no further poll joins it: nobody waits long for others' reports.
+const MAX_GROUP_REPORTS: usize = 2_000;
 
 /// What is known of an online worker besides its steps.
 #[derive(Clone, Debug)]
@@ -82,19 +85,59 @@ impl Owner {
 
     /// Handles commands until it is told to stop or nobody can send any more.
     pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        while let Some(command) = commands.recv().await {
-            match command {
-                Command::Stop(reply) => {
-                    let closed = database::close(self.writer, self.readers).await.map_err(Refusal::from);
-                    drop(self.lock);
-                    answer(reply, closed);
-                    return;
+        let mut waiting = Vec::with_capacity(MAX_COMMANDS);
+        while commands.recv_many(&mut waiting, MAX_COMMANDS).await > 0 {
+            let mut polls = PollGroup::default();
+            for command in waiting.drain(..) {
+                match command {
+                    Command::Poll(poll, reply) => {
+                        if polls.is_full_for(&poll) {
+                            self.handle_polls(std::mem::take(&mut polls)).await;
+                        }
+                        polls.push(*poll, reply);
+                    }
+                    Command::Stop(reply) => {
+                        self.handle_polls(polls).await;
+                        let closed = database::close(self.writer, self.readers).await.map_err(Refusal::from);
+                        drop(self.lock);
+                        answer(reply, closed);
+                        return;
+                    }
+                    other => {
+                        self.handle_polls(std::mem::take(&mut polls)).await;
+                        self.handle(other).await;
+                    }
                 }
-                other => self.handle(other).await,
             }
+            self.handle_polls(polls).await;
         }
         if let Err(error) = database::close(self.writer, self.readers).await {
             tracing::warn!(%error, "the store was not closed cleanly; nothing acknowledged is lost");
+        }
+    }
+
+    /// Answers a group of polls together, or, when one of them spoils that, each by itself.
+    async fn handle_polls(&mut self, group: PollGroup) {
+        let PollGroup { mut polls, replies } = group;
+        if polls.is_empty() {
+            return;
+        }
+        match self.guarded(async |owner| owner.polls(&mut polls).await).await {
+            Ok(answers) => {
+                for (reply, polled) in replies.into_iter().zip(answers) {
+                    answer(reply, Ok(polled));
+                }
+            }
+            Err(_) if polls.len() > 1 => {
+                for (poll, reply) in polls.into_iter().zip(replies) {
+                    let done = self.guarded(async |owner| owner.poll(poll).await).await;
+                    answer(reply, done);
+                }
+            }
+            Err(error) => {
+                let reply = replies.into_iter().next().expect("one reply a poll");
+                answer(reply, Err(error));
+            }
         }
     }
 
@@ -106,10 +149,6 @@ impl Owner {
             }
             Command::Register(register, reply) => {
                 let done = self.guarded(async |owner| owner.register(*register).await).await;
-                answer(reply, done);
-            }
-            Command::Poll(poll, reply) => {
-                let done = self.guarded(async |owner| owner.poll(*poll).await).await;
                 answer(reply, done);
             }
             Command::Cancel(chosen, reply) => {
@@ -132,7 +171,7 @@ impl Owner {
                 let done = self.guarded(async |owner| owner.sweep(Instant::now()).await).await;
                 answer(reply, done);
             }
-            Command::Stop(_) => unreachable!("the loop ends on this command before it comes here"),
+            Command::Poll(..) | Command::Stop(_) => unreachable!("the loop sees to these itself"),
         }
     }
 
@@ -177,9 +216,9 @@ impl Owner {
     }
 
     /// The store has these effects: readers may see them.
-    pub(crate) fn committed(&self, effects: &[Effect]) {
-        self.live.ended(effects);
-        effects.iter().for_each(Effect::trace);
+    pub(crate) fn committed<'a>(&self, effects: impl IntoIterator<Item = &'a Effect> + Clone) {
+        self.live.ended(effects.clone());
+        effects.into_iter().for_each(Effect::trace);
         self.changes.send_modify(|count| *count += 1);
     }
 
@@ -233,14 +272,32 @@ impl Owner {
         let member = self.members.remove(&id);
         let mut transaction = Self::begin(&mut self.writer).await?;
         workers::set_lost(&mut transaction, id, member.map_or(now_ms, |member| member.last_seen_ms)).await?;
-        for effect in &effects {
-            transitions::apply(&mut transaction, effect, now_ms).await?;
-        }
+        Batch::of(&effects, &self.scheduler.workers, now_ms).write(&mut transaction).await?;
         transaction.commit().await.map_err(Refusal::from)?;
         tracing::warn!(worker = id.0, attempts = effects.len(), "worker lost");
         self.committed(&effects);
         self.publish(id);
         Ok(())
+    }
+}
+
+/// Polls that came while the owner was busy, each of another worker.
+#[derive(Debug, Default)]
+struct PollGroup {
+    polls: Vec<Poll>,
+    replies: Vec<oneshot::Sender<Answer<Polled>>>,
+}
+
+impl PollGroup {
+    /// Whether this poll must wait for the next group: its worker is in this one, or there is enough to be written.
+    fn is_full_for(&self, poll: &Poll) -> bool {
+        let reports: usize = self.polls.iter().map(|poll| poll.reports.len()).sum();
+        reports >= MAX_GROUP_REPORTS || self.polls.iter().any(|other| other.worker == poll.worker)
+    }
+
+    fn push(&mut self, poll: Poll, reply: oneshot::Sender<Answer<Polled>>) {
+        self.polls.push(poll);
+        self.replies.push(reply);
     }
 }
 

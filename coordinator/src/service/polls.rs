@@ -16,7 +16,7 @@ use crate::{
         reactor,
         state::{Capacity, Grant},
     },
-    store::{assignments, error::Result, snapshot, transitions, workers},
+    store::{assignments, batch::Batch, snapshot, workers},
 };
 
 impl Owner {
@@ -36,9 +36,7 @@ impl Owner {
         let mut effects = Vec::new();
         let arrived = reactor::Arrived { name: worker.name, capacity, drained: known.drained };
         let drop = reactor::on_worker_registered(&mut self.scheduler, id, arrived, &held, now_ms, &mut effects);
-        for effect in &effects {
-            transitions::apply(&mut transaction, effect, now_ms).await?;
-        }
+        Batch::of(&effects, &self.scheduler.workers, now_ms).write(&mut transaction).await?;
         transaction.commit().await?;
         let member = Member { last_seen: Instant::now(), last_seen_ms: now_ms, last_sequence, draining: false };
         self.members.insert(id, member);
@@ -49,85 +47,107 @@ impl Owner {
 
     /// A worker reports and asks for work.
     pub(crate) async fn poll(&mut self, poll: Poll) -> Answer<Polled> {
+        let mut polled = self.polls(&mut [poll]).await?;
+        Ok(polled.pop().expect("one answer a poll"))
+    }
+
+    /// Several workers report and ask for work: decided one after the other, written in one transaction, so that what
+    /// it takes to have something on the disk is waited for once. No worker may be there twice. When this fails, nothing
+    /// of any of them was written.
+    pub(crate) async fn polls(&mut self, polls: &mut [Poll]) -> Answer<Vec<Polled>> {
         let now_ms = now_ms();
-        let Some(member) = self.members.get_mut(&poll.worker) else {
-            return Ok(Polled { register_again: true, ..Polled::default() });
-        };
+        let decided: Vec<_> = polls.iter_mut().map(|poll| self.decide(poll, now_ms)).collect();
+        let mut batch = Batch::default();
+        for (poll, decided) in polls.iter().zip(&decided) {
+            let Some(Decided { accepted, last, effects, .. }) = decided else { continue };
+            let accepted = accepted.iter().map(|index| &poll.reports[*index]);
+            if effects.is_empty() && !accepted.clone().any(Report::is_durable) {
+                continue;
+            }
+            accepted.for_each(|report| report.collect(&mut batch, now_ms));
+            effects.iter().for_each(|effect| batch.effect(effect, &self.scheduler.workers, now_ms));
+            if let Some(last) = last {
+                batch.heard(poll.worker, *last, now_ms);
+            }
+        }
+        if !batch.is_empty() {
+            let mut transaction = Self::begin(&mut self.writer).await?;
+            batch.write(&mut transaction).await?;
+            transaction.commit().await?;
+            self.committed(decided.iter().flatten().flat_map(|decided| &decided.effects));
+        }
+        self.answers(polls, decided).await
+    }
+
+    /// What one poll brings and what the scheduler does about it, in memory only; nothing for a worker that is not known.
+    fn decide(&mut self, poll: &mut Poll, now_ms: i64) -> Option<Decided> {
+        let member = self.members.get_mut(&poll.worker)?;
         member.last_seen = Instant::now();
         member.last_seen_ms = now_ms;
         member.draining = poll.draining;
-        let mut reports = poll.reports;
-        reports.retain(|report| report.sequence > member.last_sequence);
-        reports.sort_by_key(|report| report.sequence);
-
-        let last = reports.last().map(|report| report.sequence);
+        poll.reports.sort_by_key(|report| report.sequence);
+        let known = member.last_sequence;
+        let last = poll.reports.last().map(|report| report.sequence).filter(|last| *last > known);
+        // Ahead of the store until it is written: after a failure it is read again.
+        member.last_sequence = last.unwrap_or(known);
 
         let mut effects = Vec::new();
-        let mut held = poll.held;
-        let mut accepted = Vec::with_capacity(reports.len());
-        for report in &mut reports {
+        let mut held = poll.held.clone();
+        let mut accepted = Vec::with_capacity(poll.reports.len());
+        for (index, report) in poll.reports.iter_mut().enumerate().filter(|(_, report)| report.sequence > known) {
             let key = report.key;
             report.check(self.scheduler.step(key.step).is_some_and(|step| step.needs.is_some()));
             if reactor::on_report(&mut self.scheduler, poll.worker, key, report.reported(), now_ms, &mut effects) {
-                accepted.push(&*report);
+                accepted.push(index);
                 held.insert(key);
             }
         }
-        let said = reactor::Poll { free: poll.free, draining: poll.draining, held };
+        let said = reactor::Poll { free: poll.free.clone(), draining: poll.draining, held };
         let mut answer = reactor::on_worker_polled(&mut self.scheduler, poll.worker, &said, now_ms, &mut effects);
-        answer.stop.retain(|key| !accepted.iter().any(|report| report.key == *key));
-
-        self.write_poll(poll.worker, (&accepted, last), &effects, now_ms).await?;
-        for report in &accepted {
-            if let Event::Progress(progress) = &report.event {
-                self.live.set_progress(report.key, progress.clone());
-            }
-        }
-        self.live.ended(&effects);
-        let mut assigned: Vec<_> = effects.iter().filter_map(Effect::assigned).collect();
-        assigned.append(&mut answer.again);
-        let assignments = self.assignments(assigned).await?;
-        self.publish(poll.worker);
-        let acknowledged = self.members.get(&poll.worker).map_or(0, |member| member.last_sequence);
-        Ok(Polled { acknowledged, assignments, stop: answer.stop, register_again: false })
+        answer.stop.retain(|key| !accepted.iter().any(|index| poll.reports[*index].key == *key));
+        Some(Decided { accepted, last, effects, answer })
     }
 
-    /// Writes what a poll brought and decided, in one transaction; a poll with nothing durable writes nothing.
-    async fn write_poll(
-        &mut self,
-        worker: WorkerId,
-        (accepted, last): (&[&Report], Option<u64>),
-        effects: &[Effect],
-        now_ms: i64,
-    ) -> Result<()> {
-        if !effects.is_empty() || accepted.iter().any(|report| report.is_durable()) {
-            let mut transaction = Self::begin(&mut self.writer).await?;
-            for report in accepted {
-                report.write(&mut transaction, now_ms).await?;
+    /// Answers polls, after everything about them is in the store.
+    async fn answers(&mut self, polls: &[Poll], decided: Vec<Option<Decided>>) -> Answer<Vec<Polled>> {
+        let given = |decided: &Decided| -> Vec<(AttemptKey, Grant)> {
+            decided.effects.iter().filter_map(Effect::assigned).chain(decided.answer.again.iter().copied()).collect()
+        };
+        let steps: Vec<_> = decided.iter().flatten().flat_map(given).map(|(key, _)| key.step).collect();
+        let mut told = assignments::told(&mut self.writer, &steps).await?;
+        let mut answers = Vec::with_capacity(polls.len());
+        for (poll, decided) in polls.iter().zip(decided) {
+            let Some(decided) = decided else {
+                answers.push(Polled { register_again: true, ..Polled::default() });
+                continue;
+            };
+            for report in decided.accepted.iter().map(|index| &poll.reports[*index]) {
+                if let Event::Progress(progress) = &report.event
+                    && self.scheduler.is_current(poll.worker, report.key)
+                {
+                    self.live.set_progress(report.key, progress.clone());
+                }
             }
-            for effect in effects {
-                transitions::apply(&mut transaction, effect, now_ms).await?;
-            }
-            if let Some(last) = last {
-                workers::set_last_sequence(&mut transaction, worker, last, now_ms).await?;
-            }
-            transaction.commit().await?;
-            self.committed(effects);
+            self.publish(poll.worker);
+            let with_told = |(key, grant): (AttemptKey, Grant)| {
+                let told = told.remove(&key.step).expect("everything that is given out was looked up");
+                Assignment { key, grant, told }
+            };
+            let assignments = given(&decided).into_iter().map(with_told).collect();
+            let acknowledged = self.members.get(&poll.worker).map_or(0, |member| member.last_sequence);
+            answers.push(Polled { acknowledged, assignments, stop: decided.answer.stop, register_again: false });
         }
-        if let Some(member) = self.members.get_mut(&worker)
-            && let Some(last) = last
-        {
-            member.last_sequence = last;
-        }
-        Ok(())
+        Ok(answers)
     }
+}
 
-    async fn assignments(&mut self, assigned: Vec<(AttemptKey, Grant)>) -> Result<Vec<Assignment>> {
-        let mut assignments = Vec::with_capacity(assigned.len());
-        for (key, grant) in assigned {
-            let told = assignments::told(&mut self.writer, key.step).await?;
-            assignments.push(Assignment { key, grant, told });
-        }
-        Ok(assignments)
-    }
+/// What came of a poll before it is written.
+#[derive(Debug)]
+struct Decided {
+    /// Which of its reports count.
+    accepted: Vec<usize>,
+    /// Number of its last report, if there is a new one.
+    last: Option<u64>,
+    effects: Vec<Effect>,
+    answer: reactor::PollAnswer,
 }

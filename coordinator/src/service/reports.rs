@@ -2,17 +2,10 @@
 
 use experiment_spec::{ids::AttemptKey, run::FailureKind};
 use orchestrator_proto::v1::Progress;
-use sqlx::SqliteConnection;
 
 use crate::{
     scheduler::reactor::Reported,
-    store::{
-        attempts::{self, Start},
-        error::Result,
-        logs::{self, LogRow},
-        metrics,
-        scores::{self, Outcome},
-    },
+    store::{attempts::Start, batch::Batch, scores::Outcome},
 };
 
 /// One report of a worker.
@@ -93,33 +86,15 @@ impl Report {
         !matches!(self.event, Event::Progress(_) | Event::Unknown | Event::Failed { .. } | Event::Released { .. })
     }
 
-    /// Writes what it says, beside the transition it may cause.
-    pub(crate) async fn write(&self, db: &mut SqliteConnection, now_ms: i64) -> Result<()> {
-        let AttemptKey { step, attempt, .. } = self.key;
+    /// Puts what it says into a batch, before the transition that it may cause.
+    pub(crate) fn collect<'a>(&'a self, batch: &mut Batch<'a>, now_ms: i64) {
         match &self.event {
-            Event::Started(start) => {
-                attempts::set_started(db, step, attempt, start, now_ms).await?;
-                metrics::forget_after(db, step, start.from_iteration).await
-            }
-            Event::Metrics(points) => {
-                for (name, iteration, value) in points {
-                    metrics::put(db, step, name, *iteration, *value).await?;
-                }
-                Ok(())
-            }
-            Event::Log { stream, text } => {
-                let line = LogRow {
-                    position: 0,
-                    at_ms: self.at_ms,
-                    attempt: attempt.0,
-                    stream: stream.clone(),
-                    text: text.clone(),
-                };
-                logs::append(db, step, &line).await
-            }
-            Event::CheckpointSaved { iteration } => attempts::set_checkpoint(db, step, attempt, *iteration).await,
-            Event::Succeeded(outcome) => scores::put(db, step, attempt, outcome).await,
-            Event::Progress(_) | Event::Failed { .. } | Event::Released { .. } | Event::Unknown => Ok(()),
+            Event::Started(start) => batch.started(self.key, start, now_ms),
+            Event::Metrics(points) => batch.points(self.key, points),
+            Event::Log { stream, text } => batch.line(self.key, self.at_ms, (stream, text)),
+            Event::CheckpointSaved { iteration } => batch.checkpoint(self.key, *iteration),
+            Event::Succeeded(outcome) => batch.outcome(self.key, outcome),
+            Event::Progress(_) | Event::Failed { .. } | Event::Released { .. } | Event::Unknown => {}
         }
     }
 }

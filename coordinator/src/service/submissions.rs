@@ -18,7 +18,7 @@ use crate::{
         reactor,
         state::{Order, Step},
     },
-    store::{error::Result, steps, submissions, transitions, workers},
+    store::{batch::Batch, error::Result, steps, submissions, workers},
 };
 
 impl Owner {
@@ -78,9 +78,7 @@ impl Owner {
         if let Some(id) = submission {
             submissions::set_cancelled(&mut transaction, id, Some(now_ms)).await?;
         }
-        for effect in &effects {
-            transitions::apply(&mut transaction, effect, now_ms).await?;
-        }
+        Batch::of(&effects, &self.scheduler.workers, now_ms).write(&mut transaction).await?;
         transaction.commit().await?;
         self.committed(&effects);
         Ok(u32::try_from(effects.len()).unwrap_or(u32::MAX))

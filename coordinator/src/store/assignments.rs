@@ -1,10 +1,13 @@
-//! What a worker is told of a step that it is to work on.
+//! What workers are told of the steps that they are to work on.
+
+use std::collections::HashMap;
 
 use experiment_spec::ids::StepId;
 use sqlx::{FromRow, SqliteConnection};
 
 use super::{
     error::Result,
+    rows,
     scores::{self, Artifact},
     steps::resources,
 };
@@ -21,26 +24,35 @@ pub(crate) struct Told {
 
 #[derive(FromRow)]
 struct ToldRow {
+    id: i64,
     spec_json: String,
     fingerprint: String,
     resources_json: String,
     needs: Option<i64>,
 }
 
-/// What to tell about a step.
-pub(crate) async fn told(db: &mut SqliteConnection, step: StepId) -> Result<Told> {
-    let row: ToldRow = sqlx::query_as("SELECT spec_json, fingerprint, resources_json, needs FROM steps WHERE id = ?1")
-        .bind(step.0)
-        .fetch_one(&mut *db)
-        .await?;
-    let features = match row.needs {
-        Some(needs) => scores::artifacts(db, StepId(needs)).await?,
-        None => Vec::new(),
-    };
-    Ok(Told {
-        spec_json: row.spec_json,
-        fingerprint: row.fingerprint,
-        time_limit_s: resources(&row.resources_json)?.time_limit_s,
-        features,
-    })
+/// What to tell about these steps, all of which exist.
+pub(crate) async fn told(db: &mut SqliteConnection, steps: &[StepId]) -> Result<HashMap<StepId, Told>> {
+    if steps.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<ToldRow> = sqlx::query_as(
+        "SELECT id, spec_json, fingerprint, resources_json, needs FROM steps
+         WHERE id IN (SELECT value FROM json_each(?1))",
+    )
+    .bind(rows::json_list(steps))
+    .fetch_all(&mut *db)
+    .await?;
+    let mut needs: Vec<StepId> = rows.iter().filter_map(|row| row.needs).map(StepId).collect();
+    needs.sort_unstable();
+    needs.dedup();
+    let artifacts = scores::artifacts_of(db, &needs).await?;
+    rows.into_iter()
+        .map(|row| {
+            let features = row.needs.and_then(|needs| artifacts.get(&StepId(needs)).cloned()).unwrap_or_default();
+            let time_limit_s = resources(&row.resources_json)?.time_limit_s;
+            let ToldRow { spec_json, fingerprint, .. } = row;
+            Ok((StepId(row.id), Told { spec_json, fingerprint, time_limit_s, features }))
+        })
+        .collect()
 }

@@ -2,14 +2,15 @@
 
 use experiment_spec::{
     code::CodeVersion,
-    ids::{AttemptNumber, StepId},
+    ids::{AttemptKey, AttemptNumber, StepId, WorkerId},
 };
 use sqlx::{FromRow, SqliteConnection, SqlitePool};
 
 use super::{
-    error::{Result, damaged},
-    transitions::history,
+    error::{Result, StoreError, damaged},
+    rows,
 };
+use crate::scheduler::{effects::Guard, state::Grant};
 
 /// One attempt.
 #[derive(Clone, Debug, PartialEq, FromRow)]
@@ -47,48 +48,110 @@ pub(crate) struct HistoryRow {
 /// Most lines of history in one answer, the latest ones.
 const MAX_HISTORY: i64 = 10_000;
 
-/// Writes where an attempt goes on from, on what kind of device, and by which program.
-pub(crate) async fn set_started(
-    db: &mut SqliteConnection,
-    step: StepId,
-    attempt: AttemptNumber,
-    start: &Start,
-    now_ms: i64,
-) -> Result<()> {
-    let Start { from_iteration, kind, code } = start;
-    let sentence = match from_iteration {
-        0 => format!("started on {kind}"),
-        iteration => format!("started on {kind}, going on from iteration {iteration}"),
-    };
-    history(db, step, attempt, &sentence, now_ms).await?;
-    let code = code.as_ref().map(|code| serde_json::to_string(code).expect("a code version is names and one flag"));
-    sqlx::query(
-        "UPDATE attempts SET from_iteration = ?1, kind = ?2, code_json = ?3 WHERE step_id = ?4 AND number = ?5",
-    )
-    .bind(from_iteration.cast_signed())
-    .bind(kind)
-    .bind(code)
-    .bind(step.0)
-    .bind(attempt.0)
-    .execute(db)
+impl Start {
+    /// The same for people.
+    pub(super) fn sentence(&self) -> String {
+        match (self.from_iteration, &self.kind) {
+            (0, kind) => format!("started on {kind}"),
+            (iteration, kind) => format!("started on {kind}, going on from iteration {iteration}"),
+        }
+    }
+}
+
+/// An attempt that was just assigned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NewAttempt {
+    pub(super) key: AttemptKey,
+    pub(super) worker: WorkerId,
+    pub(super) grant: Grant,
+    pub(super) now_ms: i64,
+}
+
+/// Writes new attempts.
+pub(super) async fn insert_all(db: &mut SqliteConnection, new: &[NewAttempt]) -> Result<()> {
+    let sql = "INSERT INTO attempts (step_id, number, worker_id, cpus, gpu_index, gpu_share_milli, memory_bytes,
+                                     assigned_at_ms, lease_token) ";
+    rows::execute(db, (sql, ""), new, |row, of| {
+        row.push_bind(of.key.step.0).push_bind(of.key.attempt.0).push_bind(of.worker.0).push_bind(of.grant.cpus);
+        row.push_bind(of.grant.gpu.map(|gpu| gpu.0)).push_bind(of.grant.gpu.map_or(0, |gpu| gpu.1));
+        row.push_bind(of.grant.memory_bytes.cast_signed()).push_bind(of.now_ms);
+        row.push_bind(of.key.lease.0.cast_signed());
+    })
     .await?;
     Ok(())
 }
 
-/// Writes the iteration of its last checkpoint.
-pub(crate) async fn set_checkpoint(
-    db: &mut SqliteConnection,
-    step: StepId,
-    attempt: AttemptNumber,
-    iteration: u64,
-) -> Result<()> {
-    sqlx::query("UPDATE attempts SET checkpoint_iteration = ?1 WHERE step_id = ?2 AND number = ?3")
-        .bind(iteration.cast_signed())
-        .bind(step.0)
-        .bind(attempt.0)
-        .execute(db)
-        .await?;
+/// Writes when attempts started.
+pub(super) async fn set_started_all(db: &mut SqliteConnection, starts: &[(StepId, AttemptNumber, i64)]) -> Result<()> {
+    let sql = (
+        "UPDATE attempts SET started_at_ms = new.column3 FROM (",
+        ") AS new WHERE attempts.step_id = new.column1 AND attempts.number = new.column2",
+    );
+    rows::execute(db, sql, starts, |row, (step, attempt, now_ms)| {
+        row.push_bind(step.0).push_bind(attempt.0).push_bind(*now_ms);
+    })
+    .await?;
     Ok(())
+}
+
+/// Writes where attempts go on from, on what kind of device, and by which program.
+pub(super) async fn set_told_all(
+    db: &mut SqliteConnection,
+    told: &[(StepId, AttemptNumber, &Start)],
+) -> Result<()> {
+    let sql = (
+        "UPDATE attempts SET from_iteration = new.column3, kind = new.column4, code_json = new.column5 FROM (",
+        ") AS new WHERE attempts.step_id = new.column1 AND attempts.number = new.column2",
+    );
+    rows::execute(db, sql, told, |row, (step, attempt, start)| {
+        let code = start.code.as_ref();
+        let code = code.map(|code| serde_json::to_string(code).expect("a code version is names and one flag"));
+        row.push_bind(step.0).push_bind(attempt.0).push_bind(start.from_iteration.cast_signed());
+        row.push_bind(start.kind.as_str()).push_bind(code);
+    })
+    .await?;
+    Ok(())
+}
+
+/// Writes the iterations of last checkpoints.
+pub(super) async fn set_checkpoints(
+    db: &mut SqliteConnection,
+    checkpoints: &[((StepId, AttemptNumber), u64)],
+) -> Result<()> {
+    let sql = (
+        "UPDATE attempts SET checkpoint_iteration = new.column3 FROM (",
+        ") AS new WHERE attempts.step_id = new.column1 AND attempts.number = new.column2",
+    );
+    rows::execute(db, sql, checkpoints, |row, ((step, attempt), iteration)| {
+        row.push_bind(step.0).push_bind(attempt.0).push_bind(iteration.cast_signed());
+    })
+    .await?;
+    Ok(())
+}
+
+/// An attempt that ended with a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub(super) guard: Guard,
+    pub(super) now_ms: i64,
+}
+
+/// Ends attempts that succeeded, each of which must be at work.
+pub(super) async fn end_all(db: &mut SqliteConnection, ended: &[Ended]) -> Result<()> {
+    let sql = (
+        "UPDATE attempts SET ended_at_ms = new.column3, outcome = 'succeeded',
+             seconds = COALESCE(seconds, (new.column3 - started_at_ms) / 1000.0, 0) FROM (",
+        ") AS new WHERE attempts.step_id = new.column1 AND attempts.number = new.column2 AND ended_at_ms IS NULL",
+    );
+    let changed = rows::execute(db, sql, ended, |row, of| {
+        row.push_bind(of.guard.step.0).push_bind(of.guard.attempt.0).push_bind(of.now_ms);
+    });
+    match ended.first() {
+        Some(Ended { guard, .. }) if changed.await? != ended.len() as u64 => {
+            Err(StoreError::Guard { step: guard.step, state: guard.state.name(), attempt: guard.attempt })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Attempts of a step, the first one first.

@@ -14,6 +14,8 @@ pub(super) static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// How long a connection waits for another one's lock. Only backups and people with `sqlite3` compete.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Statements that a connection keeps prepared: those of batches come in eight lengths each.
+const PREPARED_STATEMENTS: usize = 300;
 /// Connections that read; more than the cores of a small coordinator would only wait for the disk.
 const MAX_READERS: u32 = 8;
 /// How long a request waits for a reading connection.
@@ -64,6 +66,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
+        .statement_cache_capacity(PREPARED_STATEMENTS)
 }
 
 /// A new writing connection in place of one that failed: on some failures `SQLite` ends the transaction by

@@ -1,9 +1,11 @@
 //! Table `logs`: the last lines of each step, numbered from 1 without gaps while they are kept.
 
-use experiment_spec::ids::StepId;
+use std::collections::BTreeMap;
+
+use experiment_spec::ids::{AttemptNumber, StepId};
 use sqlx::{FromRow, SqliteConnection, SqlitePool};
 
-use super::error::Result;
+use super::{error::Result, rows};
 
 /// Lines kept of one step; older ones go.
 pub(crate) const MAX_LINES: i64 = 10_000;
@@ -20,26 +22,45 @@ pub(crate) struct LogRow {
     pub(crate) text: String,
 }
 
-/// Appends a line; its position is given by the store.
-pub(crate) async fn append(db: &mut SqliteConnection, step: StepId, line: &LogRow) -> Result<()> {
-    let position: i64 = sqlx::query_scalar(
-        "INSERT INTO logs (step_id, position, at_ms, attempt, stream, text)
-         VALUES (?1, (SELECT COALESCE(MAX(position), 0) + 1 FROM logs WHERE step_id = ?1), ?2, ?3, ?4, ?5)
-         RETURNING position",
-    )
-    .bind(step.0)
-    .bind(line.at_ms)
-    .bind(line.attempt)
-    .bind(&line.stream)
-    .bind(&line.text)
-    .fetch_one(&mut *db)
+/// A line to be appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NewLine<'a> {
+    pub(super) step: StepId,
+    pub(super) attempt: AttemptNumber,
+    pub(super) at_ms: i64,
+    pub(super) stream: &'a str,
+    pub(super) text: &'a str,
+}
+
+/// Appends lines; their positions are given by the store.
+pub(super) async fn append_all(db: &mut SqliteConnection, lines: &[NewLine<'_>]) -> Result<()> {
+    let mut last: BTreeMap<StepId, i64> = BTreeMap::new();
+    for NewLine { step, .. } in lines {
+        if !last.contains_key(step) {
+            let position = sqlx::query_scalar("SELECT COALESCE(MAX(position), 0) FROM logs WHERE step_id = ?1");
+            last.insert(*step, position.bind(step.0).fetch_one(&mut *db).await?);
+        }
+    }
+    let numbered = lines.iter().map(|line| {
+        let position = last.get_mut(&line.step).expect("every step of a line was looked up above");
+        *position += 1;
+        (*position, line)
+    });
+    let numbered: Vec<_> = numbered.collect();
+    let sql = "INSERT INTO logs (step_id, position, at_ms, attempt, stream, text) ";
+    rows::execute(db, (sql, ""), &numbered, |row, (position, of)| {
+        row.push_bind(of.step.0).push_bind(*position).push_bind(of.at_ms).push_bind(of.attempt.0);
+        row.push_bind(of.stream).push_bind(of.text);
+    })
     .await?;
-    if position > MAX_LINES {
-        sqlx::query("DELETE FROM logs WHERE step_id = ?1 AND position <= ?2")
-            .bind(step.0)
-            .bind(position - MAX_LINES)
-            .execute(db)
-            .await?;
+    for (step, position) in last {
+        if position > MAX_LINES {
+            sqlx::query("DELETE FROM logs WHERE step_id = ?1 AND position <= ?2")
+                .bind(step.0)
+                .bind(position - MAX_LINES)
+                .execute(&mut *db)
+                .await?;
+        }
     }
     Ok(())
 }

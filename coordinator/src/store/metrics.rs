@@ -3,7 +3,7 @@
 use experiment_spec::ids::StepId;
 use sqlx::{FromRow, SqliteConnection, SqlitePool};
 
-use super::error::Result;
+use super::{error::Result, rows};
 
 /// Most points in one answer; a client goes on after the last iteration it got.
 pub(crate) const MAX_POINTS: i64 = 100_000;
@@ -17,17 +17,24 @@ pub(crate) struct MetricRow {
     pub(crate) value: Option<f64>,
 }
 
-/// Writes a point in place of an older one of the same iteration.
-pub(crate) async fn put(db: &mut SqliteConnection, step: StepId, name: &str, iteration: u64, value: f64) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO metrics (step_id, name, iteration, value) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (step_id, name, iteration) DO UPDATE SET value = ?4",
-    )
-    .bind(step.0)
-    .bind(name)
-    .bind(iteration.cast_signed())
-    .bind(value)
-    .execute(db)
+/// A point to be written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct NewPoint<'a> {
+    pub(super) step: StepId,
+    pub(super) name: &'a str,
+    pub(super) iteration: u64,
+    pub(super) value: f64,
+}
+
+/// Writes points in place of older ones of the same iteration; of two in the same list the latter stays.
+pub(super) async fn put_all(db: &mut SqliteConnection, points: &[NewPoint<'_>]) -> Result<()> {
+    let sql = (
+        "INSERT INTO metrics (step_id, name, iteration, value) ",
+        " ON CONFLICT (step_id, name, iteration) DO UPDATE SET value = excluded.value",
+    );
+    rows::execute(db, sql, points, |row, of| {
+        row.push_bind(of.step.0).push_bind(of.name).push_bind(of.iteration.cast_signed()).push_bind(of.value);
+    })
     .await?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod assignments;
 pub(crate) mod attempts;
+pub(crate) mod batch;
 pub(crate) mod database;
 pub(crate) mod error;
 pub(crate) mod estimates;
@@ -9,6 +10,7 @@ pub(crate) mod listing;
 pub(crate) mod logs;
 pub(crate) mod metrics;
 pub(crate) mod records;
+mod rows;
 pub(crate) mod scores;
 pub(crate) mod snapshot;
 pub(crate) mod steps;

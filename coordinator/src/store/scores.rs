@@ -1,12 +1,17 @@
 //! Tables `results`, `scores`, `artifacts`: what succeeded steps left.
 
+use std::collections::HashMap;
+
 use experiment_spec::{
     ids::{AttemptNumber, ContentHash, StepId},
     scores::Scores,
 };
 use sqlx::{FromRow, SqliteConnection, SqlitePool};
 
-use super::error::{Result, damaged};
+use super::{
+    error::{Result, damaged},
+    rows,
+};
 
 /// One artifact of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,45 +32,40 @@ pub(crate) struct Outcome {
     pub(crate) seconds: f64,
 }
 
-/// Writes the outcome of a step that succeeds in the same transaction.
-pub(crate) async fn put(
+/// Writes the outcomes of steps that succeed in the same transaction.
+pub(super) async fn put_all(
     db: &mut SqliteConnection,
-    step: StepId,
-    attempt: AttemptNumber,
-    outcome: &Outcome,
+    outcomes: &[(StepId, AttemptNumber, &Outcome)],
 ) -> Result<()> {
-    sqlx::query("INSERT INTO results (step_id, attempt, scores_json, seconds) VALUES (?1, ?2, ?3, ?4)")
-        .bind(step.0)
-        .bind(attempt.0)
-        .bind(&outcome.scores_json)
-        .bind(outcome.seconds)
-        .execute(&mut *db)
-        .await?;
-    sqlx::query("UPDATE attempts SET seconds = ?1 WHERE step_id = ?2 AND number = ?3")
-        .bind(outcome.seconds)
-        .bind(step.0)
-        .bind(attempt.0)
-        .execute(&mut *db)
-        .await?;
-    for score in outcome.scores.iter().flat_map(|scores| &scores.scores) {
-        sqlx::query("INSERT INTO scores (step_id, task, normalisation, map, tied_share) VALUES (?1, ?2, ?3, ?4, ?5)")
-            .bind(step.0)
-            .bind(score.task.name())
-            .bind(score.normalisation.name())
-            .bind(score.map)
-            .bind(score.tied_share)
-            .execute(&mut *db)
-            .await?;
-    }
-    for artifact in &outcome.artifacts {
-        sqlx::query("INSERT INTO artifacts (step_id, name, hash, bytes) VALUES (?1, ?2, ?3, ?4)")
-            .bind(step.0)
-            .bind(&artifact.name)
-            .bind(artifact.hash.to_string())
-            .bind(artifact.bytes.cast_signed())
-            .execute(&mut *db)
-            .await?;
-    }
+    let sql = "INSERT INTO results (step_id, attempt, scores_json, seconds) ";
+    rows::execute(db, (sql, ""), outcomes, |row, (step, attempt, of)| {
+        row.push_bind(step.0).push_bind(attempt.0).push_bind(of.scores_json.as_str()).push_bind(of.seconds);
+    })
+    .await?;
+    let sql = (
+        "UPDATE attempts SET seconds = new.column3 FROM (",
+        ") AS new WHERE attempts.step_id = new.column1 AND attempts.number = new.column2",
+    );
+    rows::execute(db, sql, outcomes, |row, (step, attempt, of)| {
+        row.push_bind(step.0).push_bind(attempt.0).push_bind(of.seconds);
+    })
+    .await?;
+    let scores = outcomes.iter().flat_map(|(step, _, outcome)| {
+        outcome.scores.iter().flat_map(|scores| &scores.scores).map(move |score| (step, score))
+    });
+    let sql = "INSERT INTO scores (step_id, task, normalisation, map, tied_share) ";
+    rows::execute(db, (sql, ""), &scores.collect::<Vec<_>>(), |row, (step, score)| {
+        row.push_bind(step.0).push_bind(score.task.name()).push_bind(score.normalisation.name());
+        row.push_bind(score.map).push_bind(score.tied_share);
+    })
+    .await?;
+    let artifacts = outcomes.iter().flat_map(|(step, _, of)| of.artifacts.iter().map(move |artifact| (step, artifact)));
+    let sql = "INSERT INTO artifacts (step_id, name, hash, bytes) ";
+    rows::execute(db, (sql, ""), &artifacts.collect::<Vec<_>>(), |row, (step, artifact)| {
+        row.push_bind(step.0).push_bind(artifact.name.as_str()).push_bind(artifact.hash.to_string());
+        row.push_bind(artifact.bytes.cast_signed());
+    })
+    .await?;
     Ok(())
 }
 
@@ -76,6 +76,7 @@ pub(crate) async fn scores_json(db: &SqlitePool, step: StepId) -> Result<Option<
 
 #[derive(FromRow)]
 struct ArtifactRow {
+    step_id: i64,
     name: String,
     hash: String,
     bytes: i64,
@@ -83,15 +84,26 @@ struct ArtifactRow {
 
 /// Artifacts of a step by name.
 pub(crate) async fn artifacts(db: impl sqlx::SqliteExecutor<'_>, step: StepId) -> Result<Vec<Artifact>> {
-    let rows: Vec<ArtifactRow> =
-        sqlx::query_as("SELECT name, hash, bytes FROM artifacts WHERE step_id = ?1 ORDER BY name")
-            .bind(step.0)
-            .fetch_all(db)
-            .await?;
-    rows.into_iter()
-        .map(|row| {
-            let hash = row.hash.parse().map_err(|_| damaged("hash of an artifact", &row.hash))?;
-            Ok(Artifact { name: row.name, hash, bytes: row.bytes.cast_unsigned() })
-        })
-        .collect()
+    Ok(artifacts_of(db, &[step]).await?.remove(&step).unwrap_or_default())
+}
+
+/// Artifacts of several steps, each by name.
+pub(crate) async fn artifacts_of(
+    db: impl sqlx::SqliteExecutor<'_>,
+    steps: &[StepId],
+) -> Result<HashMap<StepId, Vec<Artifact>>> {
+    let rows: Vec<ArtifactRow> = sqlx::query_as(
+        "SELECT step_id, name, hash, bytes FROM artifacts
+         WHERE step_id IN (SELECT value FROM json_each(?1)) ORDER BY step_id, name",
+    )
+    .bind(rows::json_list(steps))
+    .fetch_all(db)
+    .await?;
+    let mut found: HashMap<StepId, Vec<Artifact>> = HashMap::new();
+    for row in rows {
+        let hash = row.hash.parse().map_err(|_| damaged("hash of an artifact", &row.hash))?;
+        let artifact = Artifact { name: row.name, hash, bytes: row.bytes.cast_unsigned() };
+        found.entry(StepId(row.step_id)).or_default().push(artifact);
+    }
+    Ok(found)
 }

@@ -1,13 +1,13 @@
 //! Queries with limits, on a freshly migrated file.
 
-use experiment_spec::ids::StepId;
+use experiment_spec::ids::{AttemptNumber, StepId};
 use sqlx::{Connection, SqliteConnection, SqlitePool, migrate::Migrator, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
 use super::{
     attempts, database,
-    logs::{self, LogRow, MAX_LINES},
-    metrics,
+    logs::{self, MAX_LINES, NewLine},
+    metrics::{self, NewPoint},
 };
 
 const STEP: &str =
@@ -67,12 +67,13 @@ async fn every_setting_of_the_connection_is_the_one_asked_for() {
 async fn the_last_lines_of_a_log_are_kept() {
     let (_home, mut db, readers) = store().await;
     let step = StepId(1);
-    let line = |text: String| LogRow { position: 0, at_ms: 0, attempt: 1, stream: "stdout".to_owned(), text };
-    sqlx::query("BEGIN").execute(&mut db).await.unwrap();
-    for number in 1..=MAX_LINES + 2 {
-        logs::append(&mut db, step, &line(number.to_string())).await.unwrap();
+    let texts: Vec<_> = (1..=MAX_LINES + 2).map(|number| number.to_string()).collect();
+    let line = |text| NewLine { step, attempt: AttemptNumber(1), at_ms: 0, stream: "stdout", text };
+    let lines: Vec<_> = texts.iter().map(|text| line(text)).collect();
+    // Numbers go on from one list to the next.
+    for lines in lines.chunks(3_001) {
+        logs::append_all(&mut db, lines).await.unwrap();
     }
-    sqlx::query("COMMIT").execute(&mut db).await.unwrap();
     let first = logs::page(&readers, step, 0).await.unwrap();
     assert_eq!((first[0].position, first[0].text.as_str()), (3, "3"));
     let last = logs::page(&readers, step, (MAX_LINES + 1).unsigned_abs()).await.unwrap();
@@ -84,11 +85,8 @@ async fn the_last_lines_of_a_log_are_kept() {
 async fn a_full_page_of_metrics_ends_between_iterations() {
     let (_home, mut db, readers) = store().await;
     let step = StepId(1);
-    for iteration in 1..=3 {
-        for name in ["a", "b"] {
-            metrics::put(&mut db, step, name, iteration, 0.5).await.unwrap();
-        }
-    }
+    let every = (1..=3).flat_map(|iteration| ["a", "b"].map(|name| NewPoint { step, name, iteration, value: 0.5 }));
+    metrics::put_all(&mut db, &every.collect::<Vec<_>>()).await.unwrap();
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let page = metrics::list(&readers, step, None, after, 3).await.unwrap();

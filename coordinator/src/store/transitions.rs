@@ -2,36 +2,22 @@
 //! in the `WHERE`; exactly one row must change; a sentence for people is written with it.
 
 use experiment_spec::{
-    ids::{AttemptKey, AttemptNumber, StepId, WorkerId},
+    ids::{AttemptNumber, StepId, WorkerId},
     run::{FailureKind, State},
 };
 use sqlx::SqliteConnection;
 
 use super::{
     error::{Result, StoreError},
-    workers,
+    rows, workers,
 };
-use crate::scheduler::{
-    effects::{Because, Effect, Guard},
-    state::Grant,
-};
+use crate::scheduler::effects::{Because, Effect, Guard};
 
-/// Writes one effect, inside the caller's transaction.
-pub(crate) async fn apply(db: &mut SqliteConnection, effect: &Effect, now_ms: i64) -> Result<()> {
+/// Writes one effect that is rare, inside the caller's transaction.
+pub(super) async fn apply(db: &mut SqliteConnection, effect: &Effect, now_ms: i64) -> Result<()> {
     match effect {
-        Effect::Assign { guard, worker, .. } => {
-            let (key, grant) = effect.assigned().expect("matched one line above");
-            assign(db, guard, *worker, (key, grant), now_ms).await
-        }
-        Effect::Start { guard } => start(db, guard, now_ms).await,
         Effect::Requeue { guard, because, retries_left, not_before_ms, shuns } => {
             requeue(db, guard, because, (*retries_left, *not_before_ms, *shuns), now_ms).await
-        }
-        Effect::Succeed { guard } => {
-            end_attempt(db, guard, "succeeded", None, now_ms).await?;
-            transition(db, guard, State::Succeeded, now_ms).await?;
-            let sentence = format!("succeeded after {}", seconds(now_ms - guard.since_ms));
-            history(db, guard.step, guard.attempt, &sentence, now_ms).await
         }
         Effect::Fail { guard, kind, message } => fail(db, guard, *kind, message, now_ms).await,
         Effect::Cancel { guard } => {
@@ -42,60 +28,62 @@ pub(crate) async fn apply(db: &mut SqliteConnection, effect: &Effect, now_ms: i6
             let sentence = format!("cancelled while {}", guard.state.name());
             history(db, guard.step, guard.attempt, &sentence, now_ms).await
         }
-        Effect::SetAside { step, attempt, what } => {
-            let sentence =
-                format!("attempt {attempt} no longer had its lease: what it reported late ({what}) does not count");
-            history(db, *step, *attempt, &sentence, now_ms).await
-        }
         Effect::PutAside { worker, until_ms, reason } => workers::put_aside(db, *worker, *until_ms, reason).await,
+        Effect::Assign { .. } | Effect::Start { .. } | Effect::Succeed { .. } | Effect::SetAside { .. } => {
+            unreachable!("a batch writes these many at a time")
+        }
     }
 }
 
-async fn assign(
-    db: &mut SqliteConnection,
-    guard: &Guard,
-    worker: WorkerId,
-    (key, grant): (AttemptKey, Grant),
-    now_ms: i64,
-) -> Result<()> {
-    let attempt = key.attempt;
-    transition(db, guard, State::Assigned, now_ms).await?;
-    sqlx::query("UPDATE steps SET attempt = ?1, shuns = NULL WHERE id = ?2")
-        .bind(attempt.0)
-        .bind(guard.step.0)
-        .execute(&mut *db)
-        .await?;
-    sqlx::query(
-        "INSERT INTO attempts (step_id, number, worker_id, cpus, gpu_index, gpu_share_milli, memory_bytes, assigned_at_ms,
-                               lease_token)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-    )
-    .bind(guard.step.0)
-    .bind(attempt.0)
-    .bind(worker.0)
-    .bind(grant.cpus)
-    .bind(grant.gpu.map(|gpu| gpu.0))
-    .bind(grant.gpu.map_or(0, |gpu| gpu.1))
-    .bind(grant.memory_bytes.cast_signed())
-    .bind(now_ms)
-    .bind(key.lease.0.cast_signed())
-    .execute(&mut *db)
-    .await?;
-    let name = worker_name(db, worker).await?;
-    let waited = seconds(now_ms - guard.since_ms);
-    let sentence = format!("assigned to worker {name} (attempt {attempt}), queued for {waited}");
-    history(db, guard.step, attempt, &sentence, now_ms).await
+/// A step on the usual way from queued to succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Move {
+    pub(super) guard: Guard,
+    pub(super) to: State,
+    /// Its attempt from then on.
+    pub(super) attempt: AttemptNumber,
+    pub(super) now_ms: i64,
 }
 
-async fn start(db: &mut SqliteConnection, guard: &Guard, now_ms: i64) -> Result<()> {
-    transition(db, guard, State::Running, now_ms).await?;
-    sqlx::query("UPDATE attempts SET started_at_ms = ?1 WHERE step_id = ?2 AND number = ?3")
-        .bind(now_ms)
+/// Moves steps, each of which must be where its guard says and be there only once.
+///
+/// # Panics
+/// As [`transition`].
+pub(super) async fn move_all(db: &mut SqliteConnection, moves: &[Move]) -> Result<()> {
+    for Move { guard: Guard { step, state, .. }, to, .. } in moves {
+        assert!(state.next().contains(to), "step {step} cannot go from {} to {}", state.name(), to.name());
+    }
+    let sql = (
+        "UPDATE steps SET state = new.column4, attempt = new.column5, changed_at_ms = new.column6,
+             shuns = CASE new.column4 WHEN 'assigned' THEN NULL ELSE shuns END FROM (",
+        ") AS new WHERE steps.id = new.column1 AND steps.state = new.column2 AND steps.attempt = new.column3",
+    );
+    let changed = rows::execute(db, sql, moves, |row, of| {
+        row.push_bind(of.guard.step.0).push_bind(of.guard.state.name()).push_bind(of.guard.attempt.0);
+        row.push_bind(of.to.name()).push_bind(of.attempt.0).push_bind(of.now_ms);
+    });
+    if changed.await? == moves.len() as u64 {
+        return Ok(());
+    }
+    Err(refused(db, moves).await?)
+}
+
+/// Which of these moves was not made.
+async fn refused(db: &mut SqliteConnection, moves: &[Move]) -> Result<StoreError> {
+    for Move { guard, to, attempt, .. } in moves {
+        let made: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM steps WHERE id = ?1 AND state = ?2 AND attempt = ?3)",
+        )
         .bind(guard.step.0)
-        .bind(guard.attempt.0)
-        .execute(&mut *db)
+        .bind(to.name())
+        .bind(attempt.0)
+        .fetch_one(&mut *db)
         .await?;
-    Ok(())
+        if !made {
+            return Ok(StoreError::Guard { step: guard.step, state: guard.state.name(), attempt: guard.attempt });
+        }
+    }
+    Ok(StoreError::Damaged("fewer steps changed their state than there are".to_owned()))
 }
 
 async fn requeue(
@@ -229,12 +217,34 @@ pub(crate) async fn history(
     Ok(())
 }
 
+/// One line of the history of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) step: StepId,
+    pub(super) attempt: AttemptNumber,
+    pub(super) sentence: String,
+    pub(super) now_ms: i64,
+}
+
+/// As [`history`], many lines in their order.
+pub(super) async fn history_all(db: &mut SqliteConnection, lines: &[Line]) -> Result<()> {
+    let sql = (
+        "INSERT INTO history (step_id, at_ms, attempt, sentence) SELECT column1, column2, column3, column4 FROM (",
+        ") WHERE EXISTS (SELECT 1 FROM steps WHERE id = column1)",
+    );
+    rows::execute(db, sql, lines, |row, of| {
+        row.push_bind(of.step.0).push_bind(of.now_ms).push_bind(of.attempt.0).push_bind(of.sentence.as_str());
+    })
+    .await?;
+    Ok(())
+}
+
 async fn worker_name(db: &mut SqliteConnection, worker: WorkerId) -> Result<String> {
     Ok(sqlx::query_scalar("SELECT name FROM workers WHERE id = ?1").bind(worker.0).fetch_one(db).await?)
 }
 
 /// A length of time for people.
-fn seconds(ms: i64) -> String {
+pub(super) fn seconds(ms: i64) -> String {
     match ms.max(0) / 1_000 {
         s @ 0..120 => format!("{s} s"),
         s @ 120..7_200 => format!("{} min", s / 60),

@@ -3,7 +3,7 @@
 use experiment_spec::ids::WorkerId;
 use sqlx::{FromRow, SqliteConnection, SqlitePool};
 
-use super::error::Result;
+use super::{error::Result, rows};
 
 /// What a worker says of itself when it registers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,14 +67,25 @@ pub(crate) async fn register(db: &mut SqliteConnection, worker: &Registration, n
     .await?)
 }
 
-/// Writes that reports up to this sequence number are in the store.
-pub(crate) async fn set_last_sequence(db: &mut SqliteConnection, id: WorkerId, last: u64, now_ms: i64) -> Result<()> {
-    sqlx::query("UPDATE workers SET last_sequence = ?1, last_seen_ms = ?2 WHERE id = ?3")
-        .bind(last.cast_signed())
-        .bind(now_ms)
-        .bind(id.0)
-        .execute(db)
-        .await?;
+/// A worker whose reports have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Heard {
+    pub(super) worker: WorkerId,
+    /// Number of the last of them.
+    pub(super) last_sequence: u64,
+    pub(super) now_ms: i64,
+}
+
+/// Writes that reports up to these are in the store.
+pub(super) async fn set_heard(db: &mut SqliteConnection, heard: &[Heard]) -> Result<()> {
+    let sql = (
+        "UPDATE workers SET last_sequence = new.column2, last_seen_ms = new.column3 FROM (",
+        ") AS new WHERE workers.id = new.column1",
+    );
+    rows::execute(db, sql, heard, |row, of| {
+        row.push_bind(of.worker.0).push_bind(of.last_sequence.cast_signed()).push_bind(of.now_ms);
+    })
+    .await?;
     Ok(())
 }
 

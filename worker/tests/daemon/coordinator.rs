@@ -35,6 +35,8 @@ pub(crate) struct State {
     pub(crate) away: bool,
     /// Answers nothing, as if the network were cut.
     pub(crate) silent: bool,
+    /// Answers no poll that carries reports, as if they took it for ever to write.
+    pub(crate) silent_to_reports: bool,
     /// What workers are told; 0 = nothing.
     pub(crate) lease_ms: u32,
     pub(crate) refuse: String,
@@ -223,7 +225,9 @@ impl Fleet for Coordinator {
     }
 
     async fn poll(&self, request: Request<PollRequest>) -> Result<Response<PollResponse>, Status> {
-        while self.state().silent {
+        let has_reports = !request.get_ref().reports.is_empty();
+        let silent = |state: &State| state.silent || (state.silent_to_reports && has_reports);
+        while silent(&self.state()) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let mut state = self.state();

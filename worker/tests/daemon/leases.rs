@@ -72,6 +72,23 @@ fn an_answer_renews_the_lease() {
     fixture.end(daemon).unwrap();
 }
 
+fn reports_that_take_long_to_write_do_not_cost_the_lease() {
+    let fixture = Fixture::new();
+    let coordinator = &fixture.coordinator;
+    coordinator.state().lease_ms = LEASE_MS;
+    let daemon = fixture.daemon(|_| {});
+    coordinator.assign(1, 1, &step("toy", LONG));
+    let process = coordinator.process_of(1, 1);
+    coordinator.state().silent_to_reports = true;
+    thread::sleep(Duration::from_millis(3 * u64::from(LEASE_MS)));
+    coordinator.state().silent_to_reports = false;
+    let seen = coordinator.state().points(1).len();
+    coordinator.wait("points", |state| (state.points(1).len() > seen + 100).then_some(()));
+    assert!(!coordinator.state().events(1, 1).any(crate::coordinator::is_last));
+    assert_eq!(coordinator.process_of(1, 1), process);
+    fixture.end(daemon).unwrap();
+}
+
 fn where_no_coordinator_is_running_work_goes_on() {
     let fixture = Fixture::new();
     let coordinator = &fixture.coordinator;
