@@ -130,15 +130,15 @@ pub(crate) fn points(name: &str, from: u64, count: u64) -> Event {
     Event::Metrics(Metrics { points: (from..from + count).map(point).collect() })
 }
 
-/// Text of scores as a run leaves them: every task and normalisation, twenty categories, eleven levels of recall.
-pub(crate) fn scores_json() -> String {
+/// Text of scores: every task and normalisation, with so many categories and levels of recall.
+pub(crate) fn scores_json(categories: usize, levels: usize) -> String {
     let every = Normalisation::ALL.into_iter().flat_map(|normalisation| Task::ALL.map(|task| (task, normalisation)));
     let scores = every.map(|(task, normalisation)| Score {
         task,
         normalisation,
         map: 1.0 / 3.0,
-        per_category: vec![Some(1.0 / 7.0); 20],
-        precision_recall: vec![1.0 / 9.0; 11],
+        per_category: vec![Some(1.0 / 7.0); categories],
+        precision_recall: vec![1.0 / 9.0; levels],
         tied_share: 0.0,
     });
     let scores = Scores {

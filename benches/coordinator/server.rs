@@ -8,7 +8,7 @@ use std::{
 };
 
 use orchestrator_proto::v1::{
-    GetCatalogRequest, ListSubmissionsRequest, SubmitRequest, submissions_client::SubmissionsClient, SubmitResponse,
+    GetCatalogRequest, ListSubmissionsRequest, SubmitRequest, SubmitResponse, submissions_client::SubmissionsClient,
 };
 use tonic::transport::{Channel, Endpoint};
 

@@ -8,8 +8,7 @@ use orchestrator_worker::Config;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Figure, Sample,
-    fleet,
+    Figure, Sample, fleet,
     server::{Server, connect},
 };
 
@@ -29,11 +28,7 @@ async fn once() -> Sample {
     fleet::extract(&server.url).await;
     let stop = CancellationToken::new();
     let (cpu, start) = (server.cpu_us(), Instant::now());
-    let worker = tokio::spawn(orchestrator_worker::run(
-        config(home.path()),
-        connect(&server.url).await,
-        stop.clone(),
-    ));
+    let worker = tokio::spawn(orchestrator_worker::run(config(home.path()), connect(&server.url).await, stop.clone()));
     loop {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         let request = ListSubmissionsRequest { name_or_id: "true-runs".to_owned(), limit: 1 };

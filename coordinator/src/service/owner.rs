@@ -24,6 +24,9 @@ use crate::{
     store::{batch::Batch, database, error::Result, snapshot, workers},
 };
 
+/// For so long polls are gathered before they are answered together: little beside the pause between two polls of a
+/// worker, and much beside the time that it takes a busy fleet to send the next one.
+const GATHER: Duration = Duration::from_millis(2);
 /// Reports of a group of polls after which no further poll joins it: nobody waits long for others' reports.
 const MAX_GROUP_REPORTS: usize = 2_000;
 
@@ -87,6 +90,14 @@ impl Owner {
     pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut waiting = Vec::with_capacity(MAX_COMMANDS);
         while commands.recv_many(&mut waiting, MAX_COMMANDS).await > 0 {
+            if waiting.iter().any(|command| matches!(command, Command::Poll(..))) {
+                tokio::time::sleep(GATHER).await;
+                while waiting.len() < MAX_COMMANDS
+                    && let Ok(command) = commands.try_recv()
+                {
+                    waiting.push(command);
+                }
+            }
             let mut polls = PollGroup::default();
             for command in waiting.drain(..) {
                 match command {

@@ -69,9 +69,12 @@ pub(super) struct NewAttempt {
 
 /// Writes new attempts.
 pub(super) async fn insert_all(db: &mut SqliteConnection, new: &[NewAttempt]) -> Result<()> {
-    let sql = "INSERT INTO attempts (step_id, number, worker_id, cpus, gpu_index, gpu_share_milli, memory_bytes,
-                                     assigned_at_ms, lease_token) ";
-    rows::execute(db, (sql, ""), new, |row, of| {
+    let sql = (
+        "INSERT INTO attempts (step_id, number, worker_id, cpus, gpu_index, gpu_share_milli, memory_bytes,
+                                     assigned_at_ms, lease_token) SELECT * FROM (",
+        ") WHERE column1 IS NOT NULL",
+    );
+    rows::execute(db, sql, new, 9, |row, of| {
         row.push_bind(of.key.step.0).push_bind(of.key.attempt.0).push_bind(of.worker.0).push_bind(of.grant.cpus);
         row.push_bind(of.grant.gpu.map(|gpu| gpu.0)).push_bind(of.grant.gpu.map_or(0, |gpu| gpu.1));
         row.push_bind(of.grant.memory_bytes.cast_signed()).push_bind(of.now_ms);
@@ -85,9 +88,9 @@ pub(super) async fn insert_all(db: &mut SqliteConnection, new: &[NewAttempt]) ->
 pub(super) async fn set_started_all(db: &mut SqliteConnection, starts: &[(StepId, AttemptNumber, i64)]) -> Result<()> {
     let sql = (
         "UPDATE attempts SET started_at_ms = new.column3 FROM (",
-        ") AS new WHERE attempts.step_id = new.column1 AND attempts.number = new.column2",
+        ") AS new WHERE new.column1 IS NOT NULL AND attempts.step_id = new.column1 AND attempts.number = new.column2",
     );
-    rows::execute(db, sql, starts, |row, (step, attempt, now_ms)| {
+    rows::execute(db, sql, starts, 3, |row, (step, attempt, now_ms)| {
         row.push_bind(step.0).push_bind(attempt.0).push_bind(*now_ms);
     })
     .await?;
@@ -95,15 +98,12 @@ pub(super) async fn set_started_all(db: &mut SqliteConnection, starts: &[(StepId
 }
 
 /// Writes where attempts go on from, on what kind of device, and by which program.
-pub(super) async fn set_told_all(
-    db: &mut SqliteConnection,
-    told: &[(StepId, AttemptNumber, &Start)],
-) -> Result<()> {
+pub(super) async fn set_told_all(db: &mut SqliteConnection, told: &[(StepId, AttemptNumber, &Start)]) -> Result<()> {
     let sql = (
         "UPDATE attempts SET from_iteration = new.column3, kind = new.column4, code_json = new.column5 FROM (",
-        ") AS new WHERE attempts.step_id = new.column1 AND attempts.number = new.column2",
+        ") AS new WHERE new.column1 IS NOT NULL AND attempts.step_id = new.column1 AND attempts.number = new.column2",
     );
-    rows::execute(db, sql, told, |row, (step, attempt, start)| {
+    rows::execute(db, sql, told, 5, |row, (step, attempt, start)| {
         let code = start.code.as_ref();
         let code = code.map(|code| serde_json::to_string(code).expect("a code version is names and one flag"));
         row.push_bind(step.0).push_bind(attempt.0).push_bind(start.from_iteration.cast_signed());
@@ -120,9 +120,9 @@ pub(super) async fn set_checkpoints(
 ) -> Result<()> {
     let sql = (
         "UPDATE attempts SET checkpoint_iteration = new.column3 FROM (",
-        ") AS new WHERE attempts.step_id = new.column1 AND attempts.number = new.column2",
+        ") AS new WHERE new.column1 IS NOT NULL AND attempts.step_id = new.column1 AND attempts.number = new.column2",
     );
-    rows::execute(db, sql, checkpoints, |row, ((step, attempt), iteration)| {
+    rows::execute(db, sql, checkpoints, 3, |row, ((step, attempt), iteration)| {
         row.push_bind(step.0).push_bind(attempt.0).push_bind(iteration.cast_signed());
     })
     .await?;
@@ -141,9 +141,9 @@ pub(super) async fn end_all(db: &mut SqliteConnection, ended: &[Ended]) -> Resul
     let sql = (
         "UPDATE attempts SET ended_at_ms = new.column3, outcome = 'succeeded',
              seconds = COALESCE(seconds, (new.column3 - started_at_ms) / 1000.0, 0) FROM (",
-        ") AS new WHERE attempts.step_id = new.column1 AND attempts.number = new.column2 AND ended_at_ms IS NULL",
+        ") AS new WHERE new.column1 IS NOT NULL AND attempts.step_id = new.column1 AND attempts.number = new.column2 AND ended_at_ms IS NULL",
     );
-    let changed = rows::execute(db, sql, ended, |row, of| {
+    let changed = rows::execute(db, sql, ended, 3, |row, of| {
         row.push_bind(of.guard.step.0).push_bind(of.guard.attempt.0).push_bind(of.now_ms);
     });
     match ended.first() {

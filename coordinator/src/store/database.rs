@@ -14,6 +14,11 @@ pub(super) static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// How long a connection waits for another one's lock. Only backups and people with `sqlite3` compete.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pages of the write-ahead log after which it is moved into the file: 16 MiB, so that a page which many commits change is
+/// moved once for all of them.
+const WAL_PAGES: &str = "4000";
+/// Most memory for pages that a connection keeps read or changed, in KiB with the minus sign that means them.
+const CACHE: &str = "-32768";
 /// Statements that a connection keeps prepared: those of batches come in eight lengths each.
 const PREPARED_STATEMENTS: usize = 300;
 /// Connections that read; more than the cores of a small coordinator would only wait for the disk.
@@ -66,6 +71,9 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
+        .pragma("wal_autocheckpoint", WAL_PAGES)
+        .pragma("cache_size", CACHE)
+        .pragma("temp_store", "MEMORY")
         .statement_cache_capacity(PREPARED_STATEMENTS)
 }
 

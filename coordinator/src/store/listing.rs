@@ -49,8 +49,7 @@ macro_rules! select_steps {
             "SELECT s.id, s.kind, s.state, s.attempt, s.method, COALESCE(l.label, '') AS label, s.data_set, s.seed,
                     s.needs, w.name AS worker, s.failure_kind, s.failure, s.created_at_ms, a.started_at_ms,
                     a.ended_at_ms,
-                    (SELECT AVG(map) FROM scores WHERE scores.step_id = s.id AND normalisation = 'none'
-                     AND task IN ('image->text', 'text->image') HAVING COUNT(*) = 2) AS bi_modal_average,
+                    (SELECT r.bi_modal_average FROM results AS r WHERE r.step_id = s.id) AS bi_modal_average,
                     (SELECT e.seed FROM steps AS e WHERE e.id = s.needs) AS encoder_seed
              FROM steps AS s
              LEFT JOIN attempts AS a ON a.step_id = s.id AND a.number = s.attempt

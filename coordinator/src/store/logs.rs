@@ -47,8 +47,11 @@ pub(super) async fn append_all(db: &mut SqliteConnection, lines: &[NewLine<'_>])
         (*position, line)
     });
     let numbered: Vec<_> = numbered.collect();
-    let sql = "INSERT INTO logs (step_id, position, at_ms, attempt, stream, text) ";
-    rows::execute(db, (sql, ""), &numbered, |row, (position, of)| {
+    let sql = (
+        "INSERT INTO logs (step_id, position, at_ms, attempt, stream, text) SELECT * FROM (",
+        ") WHERE column1 IS NOT NULL",
+    );
+    rows::execute(db, sql, &numbered, 6, |row, (position, of)| {
         row.push_bind(of.step.0).push_bind(*position).push_bind(of.at_ms).push_bind(of.attempt.0);
         row.push_bind(of.stream).push_bind(of.text);
     })

@@ -29,10 +29,10 @@ pub(super) struct NewPoint<'a> {
 /// Writes points in place of older ones of the same iteration; of two in the same list the latter stays.
 pub(super) async fn put_all(db: &mut SqliteConnection, points: &[NewPoint<'_>]) -> Result<()> {
     let sql = (
-        "INSERT INTO metrics (step_id, name, iteration, value) ",
-        " ON CONFLICT (step_id, name, iteration) DO UPDATE SET value = excluded.value",
+        "INSERT INTO metrics (step_id, name, iteration, value) SELECT * FROM (",
+        ") WHERE column1 IS NOT NULL ON CONFLICT (step_id, name, iteration) DO UPDATE SET value = excluded.value",
     );
-    rows::execute(db, sql, points, |row, of| {
+    rows::execute(db, sql, points, 4, |row, of| {
         row.push_bind(of.step.0).push_bind(of.name).push_bind(of.iteration.cast_signed()).push_bind(of.value);
     })
     .await?;

@@ -6,27 +6,34 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection, query_builder::Separated};
 use super::error::Result;
 
 /// Most rows of one statement.
-const MAX_ROWS: usize = 128;
+const MAX_ROWS: usize = 256;
 
 /// One row while its values are pushed.
 pub(super) type Row<'a> = Separated<'a, Sqlite, &'static str>;
 
-/// Executes `before VALUES (…), (…) after` for all rows; returns how many rows it changed. A statement has a power of two
-/// of rows, so that few different ones are kept prepared.
+/// Executes `before VALUES (…), (…) after` for all rows, of so many columns each; returns how many rows it changed.
+///
+/// A statement has a power of two of rows, so that few different ones are kept prepared. What is too many of them are
+/// NULL: the statement must pass over rows whose first column is.
 pub(super) async fn execute<T>(
     db: &mut SqliteConnection,
     (before, after): (&str, &str),
     rows: &[T],
+    columns: usize,
     push: impl Fn(&mut Row<'_>, &T),
 ) -> Result<u64> {
     let mut changed = 0;
-    let mut rest = rows;
-    while !rest.is_empty() {
-        let (now, later) = rest.split_at(1 << rest.len().min(MAX_ROWS).ilog2());
+    for rows in rows.chunks(MAX_ROWS) {
+        let padded = rows.iter().map(Some).chain(std::iter::repeat(None)).take(rows.len().next_power_of_two());
         let mut query = QueryBuilder::new(before);
-        query.push_values(now, |mut row, of| push(&mut row, of)).push(after);
+        let push_padded = |mut row: Row<'_>, of: Option<&T>| match of {
+            Some(of) => push(&mut row, of),
+            None => (0..columns).for_each(|_| {
+                row.push_bind(None::<i64>);
+            }),
+        };
+        query.push_values(padded, push_padded).push(after);
         changed += query.build().execute(&mut *db).await?.rows_affected();
-        rest = later;
     }
     Ok(changed)
 }

@@ -1,10 +1,10 @@
-//! Tables `results`, `scores`, `artifacts`: what succeeded steps left.
+//! Tables `results` and `artifacts`: what succeeded steps left.
 
 use std::collections::HashMap;
 
 use experiment_spec::{
     ids::{AttemptNumber, ContentHash, StepId},
-    scores::Scores,
+    scores::{Average, Normalisation, Scores},
 };
 use sqlx::{FromRow, SqliteConnection, SqlitePool};
 
@@ -33,35 +33,28 @@ pub(crate) struct Outcome {
 }
 
 /// Writes the outcomes of steps that succeed in the same transaction.
-pub(super) async fn put_all(
-    db: &mut SqliteConnection,
-    outcomes: &[(StepId, AttemptNumber, &Outcome)],
-) -> Result<()> {
-    let sql = "INSERT INTO results (step_id, attempt, scores_json, seconds) ";
-    rows::execute(db, (sql, ""), outcomes, |row, (step, attempt, of)| {
+pub(super) async fn put_all(db: &mut SqliteConnection, outcomes: &[(StepId, AttemptNumber, &Outcome)]) -> Result<()> {
+    let sql = (
+        "INSERT INTO results (step_id, attempt, scores_json, seconds, bi_modal_average) SELECT * FROM (",
+        ") WHERE column1 IS NOT NULL",
+    );
+    rows::execute(db, sql, outcomes, 5, |row, (step, attempt, of)| {
         row.push_bind(step.0).push_bind(attempt.0).push_bind(of.scores_json.as_str()).push_bind(of.seconds);
+        let scores = of.scores.as_ref().ok();
+        row.push_bind(scores.and_then(|scores| scores.average(Average::BiModal, Normalisation::None)));
     })
     .await?;
     let sql = (
         "UPDATE attempts SET seconds = new.column3 FROM (",
-        ") AS new WHERE attempts.step_id = new.column1 AND attempts.number = new.column2",
+        ") AS new WHERE new.column1 IS NOT NULL AND attempts.step_id = new.column1 AND attempts.number = new.column2",
     );
-    rows::execute(db, sql, outcomes, |row, (step, attempt, of)| {
+    rows::execute(db, sql, outcomes, 3, |row, (step, attempt, of)| {
         row.push_bind(step.0).push_bind(attempt.0).push_bind(of.seconds);
     })
     .await?;
-    let scores = outcomes.iter().flat_map(|(step, _, outcome)| {
-        outcome.scores.iter().flat_map(|scores| &scores.scores).map(move |score| (step, score))
-    });
-    let sql = "INSERT INTO scores (step_id, task, normalisation, map, tied_share) ";
-    rows::execute(db, (sql, ""), &scores.collect::<Vec<_>>(), |row, (step, score)| {
-        row.push_bind(step.0).push_bind(score.task.name()).push_bind(score.normalisation.name());
-        row.push_bind(score.map).push_bind(score.tied_share);
-    })
-    .await?;
     let artifacts = outcomes.iter().flat_map(|(step, _, of)| of.artifacts.iter().map(move |artifact| (step, artifact)));
-    let sql = "INSERT INTO artifacts (step_id, name, hash, bytes) ";
-    rows::execute(db, (sql, ""), &artifacts.collect::<Vec<_>>(), |row, (step, artifact)| {
+    let sql = ("INSERT INTO artifacts (step_id, name, hash, bytes) SELECT * FROM (", ") WHERE column1 IS NOT NULL");
+    rows::execute(db, sql, &artifacts.collect::<Vec<_>>(), 4, |row, (step, artifact)| {
         row.push_bind(step.0).push_bind(artifact.name.as_str()).push_bind(artifact.hash.to_string());
         row.push_bind(artifact.bytes.cast_signed());
     })

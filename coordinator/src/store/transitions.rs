@@ -56,9 +56,9 @@ pub(super) async fn move_all(db: &mut SqliteConnection, moves: &[Move]) -> Resul
     let sql = (
         "UPDATE steps SET state = new.column4, attempt = new.column5, changed_at_ms = new.column6,
              shuns = CASE new.column4 WHEN 'assigned' THEN NULL ELSE shuns END FROM (",
-        ") AS new WHERE steps.id = new.column1 AND steps.state = new.column2 AND steps.attempt = new.column3",
+        ") AS new WHERE new.column1 IS NOT NULL AND steps.id = new.column1 AND steps.state = new.column2 AND steps.attempt = new.column3",
     );
-    let changed = rows::execute(db, sql, moves, |row, of| {
+    let changed = rows::execute(db, sql, moves, 6, |row, of| {
         row.push_bind(of.guard.step.0).push_bind(of.guard.state.name()).push_bind(of.guard.attempt.0);
         row.push_bind(of.to.name()).push_bind(of.attempt.0).push_bind(of.now_ms);
     });
@@ -71,14 +71,13 @@ pub(super) async fn move_all(db: &mut SqliteConnection, moves: &[Move]) -> Resul
 /// Which of these moves was not made.
 async fn refused(db: &mut SqliteConnection, moves: &[Move]) -> Result<StoreError> {
     for Move { guard, to, attempt, .. } in moves {
-        let made: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM steps WHERE id = ?1 AND state = ?2 AND attempt = ?3)",
-        )
-        .bind(guard.step.0)
-        .bind(to.name())
-        .bind(attempt.0)
-        .fetch_one(&mut *db)
-        .await?;
+        let made: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM steps WHERE id = ?1 AND state = ?2 AND attempt = ?3)")
+                .bind(guard.step.0)
+                .bind(to.name())
+                .bind(attempt.0)
+                .fetch_one(&mut *db)
+                .await?;
         if !made {
             return Ok(StoreError::Guard { step: guard.step, state: guard.state.name(), attempt: guard.attempt });
         }
@@ -230,9 +229,9 @@ pub(super) struct Line {
 pub(super) async fn history_all(db: &mut SqliteConnection, lines: &[Line]) -> Result<()> {
     let sql = (
         "INSERT INTO history (step_id, at_ms, attempt, sentence) SELECT column1, column2, column3, column4 FROM (",
-        ") WHERE EXISTS (SELECT 1 FROM steps WHERE id = column1)",
+        ") WHERE column1 IS NOT NULL AND EXISTS (SELECT 1 FROM steps WHERE id = column1)",
     );
-    rows::execute(db, sql, lines, |row, of| {
+    rows::execute(db, sql, lines, 4, |row, of| {
         row.push_bind(of.step.0).push_bind(of.now_ms).push_bind(of.attempt.0).push_bind(of.sentence.as_str());
     })
     .await?;

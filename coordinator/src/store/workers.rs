@@ -80,9 +80,9 @@ pub(super) struct Heard {
 pub(super) async fn set_heard(db: &mut SqliteConnection, heard: &[Heard]) -> Result<()> {
     let sql = (
         "UPDATE workers SET last_sequence = new.column2, last_seen_ms = new.column3 FROM (",
-        ") AS new WHERE workers.id = new.column1",
+        ") AS new WHERE new.column1 IS NOT NULL AND workers.id = new.column1",
     );
-    rows::execute(db, sql, heard, |row, of| {
+    rows::execute(db, sql, heard, 3, |row, of| {
         row.push_bind(of.worker.0).push_bind(of.last_sequence.cast_signed()).push_bind(of.now_ms);
     })
     .await?;

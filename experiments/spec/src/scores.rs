@@ -158,6 +158,16 @@ pub struct Scores {
     pub notes: Vec<String>,
 }
 
+impl Scores {
+    /// Average of the two tasks under a normalisation; `None` unless both were scored.
+    #[must_use]
+    pub fn average(&self, average: Average, normalisation: Normalisation) -> Option<f64> {
+        let of = |task| self.scores.iter().find(|score| score.task == task && score.normalisation == normalisation);
+        let [first, second] = average.tasks().map(of);
+        Some(f64::midpoint(first?.map, second?.map))
+    }
+}
+
 /// Parameters that were left to the run (`auto`), chosen by the bi-modal average on validation pairs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
