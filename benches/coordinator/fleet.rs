@@ -12,8 +12,9 @@ use experiment_spec::{
 use orchestrator_proto::{
     MAX_MESSAGE_BYTES, PROTOCOL_VERSION,
     v1::{
-        Artifact, Assignment, AttemptEvent, Chunk, Held, MetricPoint, Metrics, PollRequest, RegisterRequest, Report,
-        Started, Succeeded, attempt_event::Event, blobs_client::BlobsClient, fleet_client::FleetClient,
+        Artifact, Assignment, AttemptEvent, Chunk, DrainWorkerRequest, Held, MetricPoint, Metrics, PollRequest,
+        RegisterRequest, Report, Started, Succeeded, attempt_event::Event, blobs_client::BlobsClient,
+        fleet_client::FleetClient, submissions_client::SubmissionsClient,
     },
 };
 use tonic::transport::Channel;
@@ -98,8 +99,10 @@ pub(crate) async fn extract(url: &str) {
     let artifacts = vec![Artifact { name: "features".to_owned(), hash, bytes }];
     let done = Succeeded { scores_json: String::new(), artifacts, seconds: 1.0 };
     worker.report(&given, Event::Succeeded(done));
-    // Draining, so that it is given none of the runs.
-    worker.cpus = 0;
+    // Drained, so that it is given none of the runs, and is nobody else to work when others are failed on.
+    let mut submissions = SubmissionsClient::new(connect(url).await);
+    let drain = DrainWorkerRequest { worker: "extractor".to_owned(), undo: false };
+    submissions.drain_worker(drain).await.expect("it is drained");
     assert_eq!(worker.poll().await.len(), 0);
 }
 

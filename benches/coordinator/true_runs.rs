@@ -13,7 +13,7 @@ use crate::{
 };
 
 const RUNS: usize = 4_000;
-const CPUS: u32 = 2;
+const CPUS: u32 = 64;
 
 pub(crate) async fn measure(repetitions: usize) {
     let figure = Figure { bench: "coordinator", metric: "true_runs_per_s", unit: "1/s", n: RUNS, workers: 2 };
@@ -30,7 +30,7 @@ async fn once() -> Sample {
     let (cpu, start) = (server.cpu_us(), Instant::now());
     let worker = tokio::spawn(orchestrator_worker::run(config(home.path()), connect(&server.url).await, stop.clone()));
     loop {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         let request = ListSubmissionsRequest { name_or_id: "true-runs".to_owned(), limit: 1 };
         let listed = server.submissions.list_submissions(request).await.expect("it answers").into_inner();
         if listed.submissions[0].failed as usize == RUNS {

@@ -9,6 +9,7 @@ use experiment_spec::{
 use orchestrator_proto::v1;
 
 use crate::{
+    scheduler::forecast::Forecast,
     service::{
         handle::Assignment,
         live::{Live, LiveWorker},
@@ -136,6 +137,18 @@ pub(crate) fn record(row: RecordRow) -> Result<v1::Record, Refusal> {
         features_hash: row.features_hash.unwrap_or_default(),
         codes: codes.into_iter().map(Into::into).collect(),
     })
+}
+
+/// A forecast.
+pub(crate) fn forecast(forecast: Forecast) -> v1::Forecast {
+    v1::Forecast {
+        core_hours: forecast.core_hours,
+        gpu_hours: forecast.gpu_hours,
+        unknown: forecast.unknown,
+        seconds_left: forecast.seconds_left.unwrap_or(0.0),
+        seconds_left_known: forecast.seconds_left.is_some(),
+        never_fits: forecast.never_fits,
+    }
 }
 
 /// A worker: as it is now when it is online, else as it was last seen.

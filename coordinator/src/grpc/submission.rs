@@ -15,7 +15,7 @@ use super::{encode, logs, submit};
 use crate::{
     coordinator::Shared,
     service::{
-        handle::{Chosen, Command, Retry},
+        handle::{Change, Chosen, Command, Retry},
         refusal::Refusal,
     },
     store::{attempts, estimates, listing, metrics, records, scores, submissions, workers},
@@ -111,6 +111,8 @@ impl v1::submissions_server::Submissions for Submissions {
                 yaml,
                 seconds_left: left.unwrap_or(0.0),
                 seconds_left_known: left.is_some(),
+                paused: row.paused,
+                priority: row.priority,
             });
         }
         Ok(Response::new(v1::ListSubmissionsResponse { submissions: summaries }))
@@ -198,6 +200,18 @@ impl v1::submissions_server::Submissions for Submissions {
         };
         let queued = self.shared.handle.ask(|reply| Command::Retry(retry, reply)).await?;
         Ok(Response::new(v1::RetryResponse { queued }))
+    }
+
+    async fn steer(&self, request: Request<v1::SteerRequest>) -> Result<Response<v1::SteerResponse>, Status> {
+        let request = request.into_inner();
+        let change = match request.change {
+            Some(v1::steer_request::Change::Paused(paused)) => Change::Paused(paused),
+            Some(v1::steer_request::Change::Priority(priority)) => Change::Priority(submit::priority(priority)?),
+            None => return Err(Status::invalid_argument("change: say `paused` or `priority`")),
+        };
+        let chosen = chosen(request.submission, request.steps)?;
+        let steps = self.shared.handle.ask(|reply| Command::Steer(chosen, change, reply)).await?;
+        Ok(Response::new(v1::SteerResponse { steps }))
     }
 
     async fn get_records(

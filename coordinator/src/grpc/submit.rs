@@ -5,15 +5,16 @@ use std::{collections::HashSet, sync::Arc};
 use experiment_spec::{run::State, spec::limits::MAX_BYTES};
 use orchestrator_proto::v1;
 
-use super::sent_files::SentFiles;
+use super::{encode, sent_files::SentFiles};
 use crate::{
     coordinator::Shared,
+    scheduler::forecast::Group,
     service::{
         handle::{Command, Submit},
         planning::{self, Planned},
         refusal::Refusal,
     },
-    store::{estimates, steps, submissions::NewSubmission},
+    store::{estimates, queueing, steps, submissions::NewSubmission},
 };
 
 /// Longest name of a file, request id or version, in bytes.
@@ -21,10 +22,15 @@ const MAX_NAME_BYTES: usize = 1_000;
 /// Most steps listed in an answer; their number is told in any case.
 const MAX_LISTED: usize = 10_000;
 
+/// Bounds of a priority: more than anybody tells apart.
+const MAX_PRIORITY: std::ops::RangeInclusive<i32> = -1_000..=1_000;
+
 /// Handles one request.
 pub(crate) async fn submit(shared: &Shared, request: v1::SubmitRequest) -> Result<v1::SubmitResponse, Refusal> {
     check(&request)?;
-    let v1::SubmitRequest { yaml, file_name, dry_run, force, request_id, resume, client_version, files } = request;
+    let v1::SubmitRequest { yaml, file_name, dry_run, force, request_id, resume, client_version, files, priority } =
+        request;
+    let priority = self::priority(priority)?;
     let sent = SentFiles::read(files)?;
     let catalog = Arc::clone(&shared.config);
     // Planning a large grid takes a while: not on the threads that answer everybody.
@@ -34,14 +40,14 @@ pub(crate) async fn submit(shared: &Shared, request: v1::SubmitRequest) -> Resul
     });
     let (planned, yaml, sent) =
         read.await.map_err(|error| Refusal::Invalid(format!("the file cannot be planned: {error}")))?;
-    let planned = match planned {
+    let mut planned = match planned {
         Ok(planned) => planned,
         Err(problems) => {
             let problems = problems.into_iter().map(v1::Problem::from).collect();
             return Ok(v1::SubmitResponse { problems, ..Default::default() });
         }
     };
-    let mut response = describe(shared, &planned, force).await?;
+    let mut response = describe(shared, &mut planned, force).await?;
     if !dry_run {
         let content = Arc::clone(&shared.content);
         let keeping = tokio::task::spawn_blocking(move || sent.keep(&planned, &content).map(|()| planned));
@@ -54,6 +60,7 @@ pub(crate) async fn submit(shared: &Shared, request: v1::SubmitRequest) -> Resul
             request_id: (!request_id.is_empty()).then_some(request_id),
             client_version,
             tables_json: serde_json::to_string(&planned.tables).expect("tables are plain data that JSON can say"),
+            priority,
         };
         let submit = Box::new(Submit { new, planned, force, resume });
         let submitted = shared.handle.ask(|reply| Command::Submit(submit, reply)).await?;
@@ -79,7 +86,7 @@ fn check(request: &v1::SubmitRequest) -> Result<(), Refusal> {
 }
 
 /// What the plan holds, what of it is scored, and how long the rest may take.
-async fn describe(shared: &Shared, planned: &Planned, force: bool) -> Result<v1::SubmitResponse, Refusal> {
+async fn describe(shared: &Shared, planned: &mut Planned, force: bool) -> Result<v1::SubmitResponse, Refusal> {
     let (runs, extractions) = planned.counts();
     let alike = |step: &steps::NewStep| {
         let (method, data_set, _) = step.listed_under();
@@ -87,18 +94,24 @@ async fn describe(shared: &Shared, planned: &Planned, force: bool) -> Result<v1:
     };
     let likenesses: HashSet<_> = planned.steps.iter().map(alike).collect();
     let means = estimates::mean_seconds(&shared.readers, likenesses).await?;
+    let stored = queueing::find(&shared.readers, planned.steps.iter().map(|step| step.fingerprint)).await?;
     let mut already_scored = 0;
     let mut listed = Vec::with_capacity(planned.steps.len().min(MAX_LISTED));
-    for step in &planned.steps {
+    let mut groups: Vec<Group> = Vec::new();
+    for step in &mut planned.steps {
         let is_run = step.needs.is_some();
-        let found = steps::find(&shared.readers, &step.fingerprint).await?;
+        let expected = means.get(&alike(step)).copied();
+        step.expected_ms = expected.map(whole_ms);
+        let found = stored.get(&step.fingerprint);
         let is_scored = found.is_some_and(|found| found.state == State::Succeeded) && !(force && is_run);
         already_scored += u32::from(is_scored && is_run);
+        if !is_scored {
+            Group::add(&mut groups, &step.resources, expected, found.is_some_and(|found| !found.state.is_final()));
+        }
         if listed.len() == MAX_LISTED {
             continue;
         }
         let (_, data_set, seed) = step.listed_under();
-        let expected = means.get(&alike(step)).copied();
         listed.push(v1::PlannedStep {
             kind: step.kind().to_owned(),
             data_set,
@@ -109,6 +122,7 @@ async fn describe(shared: &Shared, planned: &Planned, force: bool) -> Result<v1:
             expected_known: expected.is_some(),
         });
     }
+    let forecast = shared.handle.ask(|reply| Command::Forecast(groups, reply)).await?;
     Ok(v1::SubmitResponse {
         name: planned.name.clone(),
         runs,
@@ -116,6 +130,22 @@ async fn describe(shared: &Shared, planned: &Planned, force: bool) -> Result<v1:
         already_scored,
         steps: listed,
         left_out: planned.left_out.clone(),
+        forecast: Some(encode::forecast(forecast)),
         ..Default::default()
     })
+}
+
+/// A priority within its bounds.
+pub(crate) fn priority(priority: i32) -> Result<i32, Refusal> {
+    if MAX_PRIORITY.contains(&priority) {
+        return Ok(priority);
+    }
+    let (least, most) = (MAX_PRIORITY.start(), MAX_PRIORITY.end());
+    Err(Refusal::Invalid(format!("priority: {priority}, from {least} to {most} are taken")))
+}
+
+/// Milliseconds of a time that is not negative.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a time of years first")]
+fn whole_ms(seconds: f64) -> u64 {
+    (seconds * 1e3).clamp(0.0, 1e12) as u64
 }

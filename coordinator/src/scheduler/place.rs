@@ -102,6 +102,22 @@ pub(crate) fn room(asked: &Resources, worker: &Worker) -> Room {
     })
 }
 
+/// How many such steps a worker holds at a time.
+pub(super) fn holds(capacity: &Capacity, asked: &Resources) -> u32 {
+    let mut left = Left::whole(capacity);
+    let mut count = 0;
+    while let Some(grant) = left.grant(asked, capacity) {
+        left.take(&grant);
+        count += 1;
+    }
+    count
+}
+
+/// Whether a step would be given a GPU of such a worker.
+pub(super) fn takes_gpu(asked: &Resources, capacity: &Capacity) -> bool {
+    gpu_share(asked, capacity).is_some_and(|share| share > 0)
+}
+
 /// What is left of a worker while steps are placed on it.
 #[derive(Clone, Debug)]
 struct Left {

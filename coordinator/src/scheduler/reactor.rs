@@ -11,6 +11,7 @@ use experiment_spec::{
 use super::{
     effects::{Because, Effect, Guard},
     place::{Free, place},
+    queue::Ask,
     setbacks::{give_back, note_failure, note_success},
     state::{Capacity, Grant, Phase, Scheduler, Step, Worker},
 };
@@ -63,6 +64,16 @@ pub(crate) fn on_queued(scheduler: &mut Scheduler, steps: Vec<Step>) {
         let waits = step.needs.is_some_and(|needs| scheduler.step(needs).is_some());
         step.phase = if waits { Phase::Waiting } else { Phase::Ready { not_before_ms: 0 } };
         scheduler.insert(step);
+    }
+}
+
+/// A submission came that asks for steps which are here already.
+pub(crate) fn on_asked(scheduler: &mut Scheduler, asks: &[(StepId, Ask)]) {
+    for (step, ask) in asks {
+        let known = |step: &Step| step.asks.iter().any(|known| known.submission == ask.submission);
+        if scheduler.step(*step).is_some_and(|step| !known(step)) {
+            scheduler.update(*step, |step| step.asks.push(*ask));
+        }
     }
 }
 

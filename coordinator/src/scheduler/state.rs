@@ -7,14 +7,10 @@ use experiment_spec::{
     run::{Resources, State},
 };
 
-use super::setbacks::still_aside;
-
-/// Place in the queue: the order of submissions, in them the order of the plan (breadth-first seeds).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Order {
-    pub(crate) submission: SubmissionId,
-    pub(crate) position: u32,
-}
+use super::{
+    queue::{Ask, Place, Queue, Standing},
+    setbacks::still_aside,
+};
 
 /// What one attempt occupies of its worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,7 +57,14 @@ impl Phase {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Step {
     pub(crate) id: StepId,
-    pub(crate) order: Order,
+    /// Who asks for it, the first submission first.
+    pub(crate) asks: Vec<Ask>,
+    /// Its own priority, in place of its submissions'.
+    pub(crate) priority: Option<i32>,
+    /// Paused by itself.
+    pub(crate) paused: bool,
+    /// How long it takes, by like steps.
+    pub(crate) expected_ms: Option<u64>,
     /// The extraction that must succeed first; `None` when there is none.
     pub(crate) needs: Option<StepId>,
     pub(crate) resources: Resources,
@@ -104,7 +107,8 @@ pub(crate) struct Worker {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Scheduler {
     steps: BTreeMap<StepId, Step>,
-    ready: BTreeSet<(Order, StepId)>,
+    queue: Queue,
+    standings: BTreeMap<SubmissionId, Standing>,
     waiting: BTreeMap<StepId, BTreeSet<StepId>>,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     /// What the tokens of new leases are mixed from: drawn at each start, so that no two starts give the same ones.
@@ -127,6 +131,20 @@ impl Step {
     /// Its current attempt under its lease.
     pub(crate) fn key(&self) -> AttemptKey {
         AttemptKey { step: self.id, attempt: self.attempt, lease: self.lease }
+    }
+
+    /// The submission whose share of the fleet it counts against.
+    fn first_asked_by(&self) -> SubmissionId {
+        self.asks.first().map_or(SubmissionId(0), |ask| ask.submission)
+    }
+
+    fn is_asked_by(&self, submission: SubmissionId) -> bool {
+        self.asks.iter().any(|ask| ask.submission == submission)
+    }
+
+    /// What it counts for among what submissions have at work.
+    fn cores(&self) -> u64 {
+        self.resources.cpus.max(1).into()
     }
 }
 
@@ -151,6 +169,11 @@ impl Scheduler {
     /// The token of a new lease on this attempt.
     pub(crate) fn new_lease(&self, step: StepId, attempt: AttemptNumber) -> LeaseToken {
         lease_token(self.lease_salt, step, attempt)
+    }
+
+    /// Name of a worker that is online.
+    pub(crate) fn name_of(&self, worker: WorkerId) -> &str {
+        self.workers.get(&worker).map_or("unknown", |worker| worker.name.as_str())
     }
 
     /// Takes in a step that is not final. `Waiting` without a live extraction becomes ready.
@@ -187,14 +210,24 @@ impl Scheduler {
                 self.waiting.entry(needs).or_default().insert(step.id);
             }
             Phase::Ready { .. } => {
-                self.ready.insert((step.order, step.id));
+                if let Some(place) = Place::of(step, &self.standings) {
+                    self.queue.insert(place);
+                }
             }
-            Phase::Assigned(_) | Phase::Running(_) => {}
+            Phase::Assigned(_) | Phase::Running(_) => self.queue.add_cores(step.first_asked_by(), step.cores()),
         }
     }
 
     fn unindex(&mut self, step: &Step) {
-        self.ready.remove(&(step.order, step.id));
+        match step.phase {
+            Phase::Waiting => {}
+            Phase::Ready { .. } => {
+                if let Some(place) = Place::of(step, &self.standings) {
+                    self.queue.remove(place);
+                }
+            }
+            Phase::Assigned(_) | Phase::Running(_) => self.queue.remove_cores(step.first_asked_by(), step.cores()),
+        }
         if let Some(needs) = step.needs
             && let Some(waiting) = self.waiting.get_mut(&needs)
         {
@@ -217,9 +250,37 @@ impl Scheduler {
         self.insert(step);
     }
 
+    /// Every step that is not final.
+    pub(crate) fn live(&self) -> impl Iterator<Item = &Step> {
+        self.steps.values()
+    }
+
     /// Steps that may be assigned, in the order of the queue (back-off not looked at).
     pub(crate) fn ready(&self) -> impl Iterator<Item = &Step> {
-        self.ready.iter().map(|(_, id)| &self.steps[id])
+        self.queue.walk(|id| self.steps[&id].cores()).map(|id| &self.steps[&id])
+    }
+
+    /// How a submission stands.
+    pub(crate) fn standing(&self, submission: SubmissionId) -> Standing {
+        self.standings.get(&submission).copied().unwrap_or_default()
+    }
+
+    /// Sets how a submission stands; its steps take their new places.
+    pub(crate) fn set_standing(&mut self, submission: SubmissionId, standing: Standing) {
+        let asked: Vec<Step> = self.steps.values().filter(|step| step.is_asked_by(submission)).cloned().collect();
+        asked.iter().for_each(|step| self.unindex(step));
+        self.standings.insert(submission, standing);
+        asked.iter().for_each(|step| self.index(step));
+    }
+
+    /// Live steps that a submission asks for.
+    pub(crate) fn asked_by(&self, submission: SubmissionId) -> impl Iterator<Item = StepId> {
+        self.steps.values().filter(move |step| step.is_asked_by(submission)).map(|step| step.id)
+    }
+
+    /// Whether a step that may be assigned stands in the queue: it does unless it is paused.
+    pub(crate) fn is_queued(&self, step: &Step) -> bool {
+        Place::of(step, &self.standings).is_some()
     }
 
     /// Steps that wait for this extraction.
@@ -251,13 +312,12 @@ impl Scheduler {
     /// When two views disagree or a worker is over-committed.
     #[cfg(test)]
     pub(crate) fn check(&self) {
-        let ready: BTreeSet<_> = self
-            .steps
-            .values()
-            .filter(|step| matches!(step.phase, Phase::Ready { .. }))
-            .map(|step| (step.order, step.id))
-            .collect();
-        assert_eq!(ready, self.ready, "queue and steps agree");
+        let mut again = Self { standings: self.standings.clone(), ..Self::default() };
+        self.steps.values().for_each(|step| again.index(step));
+        assert_eq!(again.queue, self.queue, "queue and steps agree");
+        let is_ready = |step: &&Step| matches!(step.phase, Phase::Ready { .. }) && self.is_queued(step);
+        let ready: BTreeSet<_> = self.steps.values().filter(is_ready).map(|step| step.id).collect();
+        assert_eq!(self.ready().map(|step| step.id).collect::<BTreeSet<_>>(), ready, "all that is ready is walked to");
         let mut waiting: BTreeMap<StepId, BTreeSet<StepId>> = BTreeMap::new();
         for step in self.steps.values() {
             let needs_live = step.needs.is_some_and(|needs| self.steps.contains_key(&needs));

@@ -52,6 +52,10 @@ fn queued(scheduler: &Scheduler, step: &Step, draining: &BTreeSet<WorkerId>, now
         let seconds = (not_before_ms - now_ms).div_euclid(1_000) + 1;
         told.push(format!("is not given out for another {seconds} s: attempt {} ended without a result", step.attempt));
     }
+    if !scheduler.is_queued(step) {
+        told.push(paused(scheduler, step));
+        return told;
+    }
     let before = scheduler.ready().take_while(|other| other.id != step.id).count();
     told.push(match before {
         0 => "stands first in the queue".to_owned(),
@@ -94,8 +98,18 @@ fn queued(scheduler: &Scheduler, step: &Step, draining: &BTreeSet<WorkerId>, now
     told
 }
 
+/// Of a step that is paused, by itself or with all submissions that ask for it.
+fn paused(scheduler: &Scheduler, step: &Step) -> String {
+    if step.paused {
+        return format!("is paused; `orchestrator resume --run {}`", step.id);
+    }
+    let paused = step.asks.iter().map(|ask| ask.submission).filter(|id| scheduler.standing(*id).paused);
+    let names: Vec<_> = paused.map(|id| id.to_string()).collect();
+    format!("is paused with submission {}; `orchestrator resume {}`", names.join(" and "), names[0])
+}
+
 /// What a step asks for, in words.
-fn asked(resources: &Resources) -> String {
+pub(super) fn asked(resources: &Resources) -> String {
     let mut parts = vec![format!("{} cpus", resources.cpus)];
     if resources.device == experiment_spec::run::Device::Cuda {
         parts.push("a CUDA GPU (`device: cuda`)".to_owned());

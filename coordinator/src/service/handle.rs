@@ -7,7 +7,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{planning::Planned, refusal::Refusal, reports::Report};
 use crate::{
-    scheduler::{place::Free, state::Grant},
+    scheduler::{
+        forecast::{Forecast, Group},
+        place::Free,
+        state::Grant,
+    },
     store::{assignments::Told, submissions::NewSubmission, workers::Registration},
 };
 
@@ -92,6 +96,13 @@ pub(crate) struct Retry {
     pub(crate) cancelled_too: bool,
 }
 
+/// What is changed about when steps are given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Paused(bool),
+    Priority(i32),
+}
+
 /// Everything the owner does.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -100,6 +111,10 @@ pub(crate) enum Command {
     Poll(Box<Poll>, oneshot::Sender<Answer<Polled>>),
     Cancel(Chosen, oneshot::Sender<Answer<u32>>),
     Retry(Retry, oneshot::Sender<Answer<u32>>),
+    /// Answered with the number of live steps that it is about.
+    Steer(Chosen, Change, oneshot::Sender<Answer<u32>>),
+    /// What these groups of steps would take.
+    Forecast(Vec<Group>, oneshot::Sender<Answer<Forecast>>),
     /// A worker gets nothing new, or gets work again; answered with its name and what it is at work on.
     Drain {
         worker: String,

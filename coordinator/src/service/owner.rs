@@ -20,7 +20,7 @@ use super::{
 use crate::{
     clock::now_ms,
     lock::FolderLock,
-    scheduler::{effects::Effect, reactor, state::Scheduler, why},
+    scheduler::{effects::Effect, forecast, reactor, state::Scheduler, why},
     store::{batch::Batch, database, error::Result, snapshot, workers},
 };
 
@@ -170,6 +170,14 @@ impl Owner {
                 let done = self.guarded(async |owner| owner.retry(retry).await).await;
                 answer(reply, done);
             }
+            Command::Steer(chosen, change, reply) => {
+                let done = self.guarded(async |owner| owner.steer(chosen, change).await).await;
+                answer(reply, done);
+            }
+            Command::Forecast(groups, reply) => {
+                let done = self.guarded(async |owner| Ok(forecast::forecast(&owner.scheduler, &groups))).await;
+                answer(reply, done);
+            }
             Command::Drain { worker, undo, reply } => {
                 let done = self.guarded(async |owner| owner.drain(&worker, undo).await).await;
                 answer(reply, done);
@@ -279,11 +287,12 @@ impl Owner {
     pub(crate) async fn lose(&mut self, id: WorkerId) -> Answer<()> {
         let now_ms = now_ms();
         let mut effects = Vec::new();
+        let name = self.scheduler.name_of(id).to_owned();
         reactor::on_worker_lost(&mut self.scheduler, id, now_ms, &mut effects);
         let member = self.members.remove(&id);
         let mut transaction = Self::begin(&mut self.writer).await?;
         workers::set_lost(&mut transaction, id, member.map_or(now_ms, |member| member.last_seen_ms)).await?;
-        Batch::of(&effects, &self.scheduler.workers, now_ms).write(&mut transaction).await?;
+        Batch::of(&effects, |_| &name, now_ms).write(&mut transaction).await?;
         transaction.commit().await.map_err(Refusal::from)?;
         tracing::warn!(worker = id.0, attempts = effects.len(), "worker lost");
         self.committed(&effects);

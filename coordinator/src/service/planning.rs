@@ -53,6 +53,8 @@ pub(crate) fn read(yaml: &str, catalog: &Catalog, files: &mut dyn Files) -> Resu
                 spec: StepSpec::Extraction(extraction.spec.clone()),
                 fingerprint: extraction.fingerprint,
                 label: extraction.spec.shown_encoder(),
+                round: run.round,
+                expected_ms: None,
                 needs: None,
                 // Every run waits for it and it does not wait beside them: it may have the whole machine,
                 // but no GPU: encoders run on the processor.
@@ -70,6 +72,8 @@ pub(crate) fn read(yaml: &str, catalog: &Catalog, files: &mut dyn Files) -> Resu
             spec: StepSpec::Run(run.spec),
             fingerprint: run.fingerprint,
             label: run.label,
+            round: run.round,
+            expected_ms: None,
             needs: Some(needs),
             resources: submission.resources.clone(),
             retries: submission.retries,

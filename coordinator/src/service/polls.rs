@@ -36,7 +36,7 @@ impl Owner {
         let mut effects = Vec::new();
         let arrived = reactor::Arrived { name: worker.name, capacity, drained: known.drained };
         let drop = reactor::on_worker_registered(&mut self.scheduler, id, arrived, &held, now_ms, &mut effects);
-        Batch::of(&effects, &self.scheduler.workers, now_ms).write(&mut transaction).await?;
+        Batch::of(&effects, |id| self.scheduler.name_of(id), now_ms).write(&mut transaction).await?;
         transaction.commit().await?;
         let member = Member { last_seen: Instant::now(), last_seen_ms: now_ms, last_sequence, draining: false };
         self.members.insert(id, member);
@@ -58,19 +58,22 @@ impl Owner {
         let now_ms = now_ms();
         let decided: Vec<_> = polls.iter_mut().map(|poll| self.decide(poll, now_ms)).collect();
         let mut batch = Batch::default();
+        let mut is_empty = true;
         for (poll, decided) in polls.iter().zip(&decided) {
             let Some(Decided { accepted, last, effects, .. }) = decided else { continue };
             let accepted = accepted.iter().map(|index| &poll.reports[*index]);
             if effects.is_empty() && !accepted.clone().any(Report::is_durable) {
                 continue;
             }
+            is_empty = false;
             accepted.for_each(|report| report.collect(&mut batch, now_ms));
-            effects.iter().for_each(|effect| batch.effect(effect, &self.scheduler.workers, now_ms));
+            let name = |worker| self.scheduler.name_of(worker);
+            effects.iter().for_each(|effect| batch.effect(effect, name, now_ms));
             if let Some(last) = last {
                 batch.heard(poll.worker, *last, now_ms);
             }
         }
-        if !batch.is_empty() {
+        if !is_empty {
             let mut transaction = Self::begin(&mut self.writer).await?;
             batch.write(&mut transaction).await?;
             transaction.commit().await?;

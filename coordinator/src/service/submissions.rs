@@ -1,13 +1,15 @@
 //! Submitting, cancelling, trying again: what the owner does for users.
 
+use std::collections::{BTreeSet, HashSet};
+
 use experiment_spec::{
-    ids::{StepId, SubmissionId, WorkerId},
+    ids::{AttemptNumber, StepId, SubmissionId, WorkerId},
     run::State,
 };
 use sqlx::SqliteConnection;
 
 use super::{
-    handle::{Answer, Chosen, Retry, Submit, Submitted},
+    handle::{Answer, Change, Chosen, Retry, Submit, Submitted},
     owner::Owner,
     planning::Planned,
     refusal::Refusal,
@@ -15,10 +17,16 @@ use super::{
 use crate::{
     clock::now_ms,
     scheduler::{
+        queue::{Ask, Standing},
         reactor,
-        state::{Order, Step},
+        state::Step,
     },
-    store::{batch::Batch, error::Result, steps, submissions, workers},
+    store::{
+        batch::Batch,
+        error::Result,
+        queueing::{self, Again, Found, Insert, Link},
+        snapshot, steps, submissions, workers,
+    },
 };
 
 impl Owner {
@@ -40,10 +48,13 @@ impl Owner {
         let now_ms = now_ms();
         let mut transaction = Self::begin(&mut self.writer).await?;
         let id = submissions::insert(&mut transaction, &new, now_ms).await?;
-        let queued = queue(&mut transaction, id, &planned, force, now_ms).await?;
+        let Queued { steps, asked } = queue(&mut transaction, id, &planned, force, now_ms).await?;
         transaction.commit().await?;
-        tracing::info!(submission = id.0, name = new.name, queued = queued.len(), "submission queued");
-        reactor::on_queued(&mut self.scheduler, queued);
+        tracing::info!(submission = id.0, name = new.name, queued = steps.len(), "submission queued");
+        let standing = Standing { priority: new.priority, ..Standing::default() };
+        self.scheduler.set_standing(id, standing);
+        reactor::on_asked(&mut self.scheduler, &asked);
+        reactor::on_queued(&mut self.scheduler, steps);
         self.committed(&[]);
         Ok(Submitted { id, resumed: false })
     }
@@ -59,16 +70,7 @@ impl Owner {
     /// Takes steps back: those of a submission that no other one asks for, or these. Returns how many.
     pub(crate) async fn cancel(&mut self, chosen: Chosen) -> Answer<u32> {
         let now_ms = now_ms();
-        let mut ids = chosen.steps;
-        for id in &ids {
-            if !steps::exists(&mut self.writer, *id).await? {
-                return Err(Refusal::no_step(id.0));
-            }
-        }
-        let submission = match &chosen.submission {
-            Some(name) => Some(self.resolve(name).await?),
-            None => None,
-        };
+        let (submission, mut ids) = self.find(chosen).await?;
         if let Some(id) = submission {
             ids.extend(steps::only_of(&mut self.writer, id).await?);
         }
@@ -78,8 +80,12 @@ impl Owner {
         if let Some(id) = submission {
             submissions::set_cancelled(&mut transaction, id, Some(now_ms)).await?;
         }
-        Batch::of(&effects, &self.scheduler.workers, now_ms).write(&mut transaction).await?;
+        Batch::of(&effects, |id| self.scheduler.name_of(id), now_ms).write(&mut transaction).await?;
         transaction.commit().await?;
+        if let Some(id) = submission {
+            let standing = Standing { cancelled: true, ..self.scheduler.standing(id) };
+            self.scheduler.set_standing(id, standing);
+        }
         self.committed(&effects);
         Ok(u32::try_from(effects.len()).unwrap_or(u32::MAX))
     }
@@ -87,41 +93,77 @@ impl Owner {
     /// Queues failed steps again, and the extractions they need. Returns how many.
     pub(crate) async fn retry(&mut self, retry: Retry) -> Answer<u32> {
         let now_ms = now_ms();
-        let submission = match &retry.chosen.submission {
-            Some(name) => Some(self.resolve(name).await?),
-            None => None,
-        };
-        let mut ids = retry.chosen.steps.clone();
-        for id in &ids {
-            if !steps::exists(&mut self.writer, *id).await? {
-                return Err(Refusal::no_step(id.0));
-            }
-        }
-        let named = ids.len();
+        let Retry { chosen, failure_kind, cancelled_too } = retry;
+        let (submission, mut ids) = self.find(chosen).await?;
+        let named: HashSet<StepId> = ids.iter().copied().collect();
         if let Some(id) = submission {
             ids.extend(steps::of_submission(&mut self.writer, id).await?);
         }
         let mut transaction = Self::begin(&mut self.writer).await?;
-        let mut queued = Vec::new();
-        for (index, id) in ids.iter().enumerate() {
-            let Some(step) = steps::retryable(&mut transaction, *id).await? else { continue };
-            let cancelled = step.found.state == State::Cancelled;
-            let wanted = match &retry.failure_kind {
+        let mut candidates = queueing::retryable(&mut transaction, &ids).await?;
+        let wanted = |id: &&StepId| {
+            candidates.get(id).is_some_and(|step| match &failure_kind {
                 Some(kind) => step.failure_kind.as_ref() == Some(kind),
-                None => !cancelled || index < named || retry.cancelled_too,
-            };
-            if wanted {
-                queue_with_needs(&mut transaction, *id, &mut queued, now_ms).await?;
-            }
-        }
+                None => step.again.found.state != State::Cancelled || named.contains(id) || cancelled_too,
+            })
+        };
+        let mut wanted: BTreeSet<StepId> = ids.iter().filter(wanted).copied().collect();
+        let needed = wanted.iter().filter_map(|id| candidates[id].again.found.needs);
+        wanted.extend(needed.filter(|id| candidates.contains_key(id)).collect::<Vec<_>>());
+        let again: Vec<_> =
+            wanted.iter().filter_map(|id| candidates.remove(id)).map(|candidate| candidate.again).collect();
+        queueing::queue_again(&mut transaction, &again, "queued again: a user asked for it", now_ms).await?;
+        let queued = snapshot::queued(&mut transaction, &wanted.into_iter().collect::<Vec<_>>()).await?;
         if let Some(id) = submission {
             submissions::set_cancelled(&mut transaction, id, None).await?;
         }
         transaction.commit().await?;
+        if let Some(id) = submission {
+            let standing = Standing { cancelled: false, ..self.scheduler.standing(id) };
+            self.scheduler.set_standing(id, standing);
+        }
         let count = u32::try_from(queued.len()).unwrap_or(u32::MAX);
         reactor::on_queued(&mut self.scheduler, queued);
         self.committed(&[]);
         Ok(count)
+    }
+
+    /// Changes when steps are given out: all of a submission, or these. Returns how many live ones it is about.
+    pub(crate) async fn steer(&mut self, chosen: Chosen, change: Change) -> Answer<u32> {
+        let now_ms = now_ms();
+        let (submission, ids) = self.find(chosen).await?;
+        let mut transaction = Self::begin(&mut self.writer).await?;
+        if let Some(id) = submission {
+            match change {
+                Change::Paused(paused) => {
+                    submissions::set_paused(&mut transaction, id, paused.then_some(now_ms)).await?;
+                }
+                Change::Priority(priority) => submissions::set_priority(&mut transaction, id, priority).await?,
+            }
+        }
+        match change {
+            Change::Paused(paused) => steps::set_paused(&mut transaction, &ids, paused.then_some(now_ms)).await?,
+            Change::Priority(priority) => steps::set_priority(&mut transaction, &ids, priority).await?,
+        }
+        transaction.commit().await?;
+        let mut about: BTreeSet<StepId> = ids.into_iter().filter(|id| self.scheduler.step(*id).is_some()).collect();
+        for id in &about {
+            self.scheduler.update(*id, |step| match change {
+                Change::Paused(paused) => step.paused = paused,
+                Change::Priority(priority) => step.priority = Some(priority),
+            });
+        }
+        if let Some(id) = submission {
+            let standing = self.scheduler.standing(id);
+            let standing = match change {
+                Change::Paused(paused) => Standing { paused, ..standing },
+                Change::Priority(priority) => Standing { priority, ..standing },
+            };
+            self.scheduler.set_standing(id, standing);
+            about.extend(self.scheduler.asked_by(id));
+        }
+        self.committed(&[]);
+        Ok(u32::try_from(about.len()).unwrap_or(u32::MAX))
     }
 
     /// A worker gets nothing new, or gets work again. Returns its name and what it is at work on.
@@ -145,63 +187,78 @@ impl Owner {
         Ok((name, self.scheduler.at_work(id).into_iter().map(|key| key.step).collect()))
     }
 
+    /// The submission that is named, and the steps, which all exist.
+    pub(super) async fn find(&mut self, chosen: Chosen) -> Answer<(Option<SubmissionId>, Vec<StepId>)> {
+        if let Some(missing) = steps::missing(&mut self.writer, &chosen.steps).await? {
+            return Err(Refusal::no_step(missing.0));
+        }
+        let submission = match &chosen.submission {
+            Some(name) => Some(self.resolve(name).await?),
+            None => None,
+        };
+        Ok((submission, chosen.steps))
+    }
+
     async fn resolve(&mut self, name_or_id: &str) -> Answer<SubmissionId> {
         let found = submissions::resolve(&mut self.writer, name_or_id).await?;
         found.ok_or_else(|| Refusal::no_submission(name_or_id))
     }
 }
 
-/// Links every planned step to a stored one, or makes it. Returns those that came into the queue.
+/// What a submission brought into the queue, and what it found there.
+struct Queued {
+    steps: Vec<Step>,
+    asked: Vec<(StepId, Ask)>,
+}
+
+/// Links every planned step to a stored one, or makes it.
 async fn queue(
     db: &mut SqliteConnection,
     submission: SubmissionId,
     planned: &Planned,
     force: bool,
     now_ms: i64,
-) -> Result<Vec<Step>> {
+) -> Result<Queued> {
+    let mut known = queueing::find(&mut *db, planned.steps.iter().map(|step| step.fingerprint)).await?;
+    let mut next_id = queueing::next_id(&mut *db).await?;
     let mut ids: Vec<StepId> = Vec::with_capacity(planned.steps.len());
-    let mut queued = Vec::new();
+    let (mut inserts, mut again, mut links) = (Vec::new(), Vec::new(), Vec::with_capacity(planned.steps.len()));
     let mut already_scored = 0;
     for (position, new) in (0..).zip(&planned.steps) {
-        let order = Order { submission, position };
         let is_run = new.needs.is_some();
-        let found = match steps::find(&mut *db, &new.fingerprint).await? {
-            // What is forced is computed again, but not twice at a time; its features are not.
-            Some(found) if force && is_run && found.state == State::Succeeded => None,
-            found => found,
-        };
+        let needs = new.needs.map(|index| ids[index]);
+        let found = known.get(&new.fingerprint);
         let id = match found {
-            None => {
-                let step = steps::insert(db, new, new.needs.map(|index| ids[index]), order, now_ms).await?;
-                queued.push(step);
-                queued.last().expect("pushed one statement above").id
-            }
-            Some(found) => {
-                if found.state.next() == [State::Queued] {
-                    let why = format!("queued again by submission {submission}");
-                    let asked = (&new.resources, new.retries);
-                    queued.push(steps::queue_again(db, &found, order, asked, &why, now_ms).await?);
-                }
+            // What is forced is computed again, but not twice at a time; its features are not.
+            Some(found) if !(force && is_run && found.state == State::Succeeded) => {
                 already_scored += u32::from(is_run && found.state == State::Succeeded);
                 found.id
             }
+            found => {
+                let (id, nonce) = (StepId(next_id), found.map_or(0, |found| found.next_nonce));
+                next_id += 1;
+                inserts.push(Insert { id, nonce, new, needs });
+                let made = Found { id, state: State::Queued, attempt: AttemptNumber(0), needs, next_nonce: nonce + 1 };
+                known.insert(new.fingerprint, made);
+                id
+            }
         };
-        submissions::link(db, submission, position, id, &new.label).await?;
+        if let Some(found) = known.get_mut(&new.fingerprint)
+            && found.state.next() == [State::Queued]
+        {
+            let (resources, retries, expected_ms) = (new.resources.clone(), new.retries, new.expected_ms);
+            again.push(Again { found: found.clone(), resources, retries, expected_ms });
+            found.state = State::Queued;
+        }
+        links.push(Link { ask: Ask { submission, round: new.round, position }, step: id, label: &new.label });
         ids.push(id);
     }
+    queueing::insert(db, submission, &inserts, now_ms).await?;
+    queueing::queue_again(db, &again, &format!("queued again by submission {submission}"), now_ms).await?;
+    queueing::link(db, &links).await?;
     submissions::set_already_scored(db, submission, already_scored).await?;
-    Ok(queued)
-}
-
-/// Queues a step again, after the extraction it needs when that one has no features either.
-async fn queue_with_needs(db: &mut SqliteConnection, id: StepId, queued: &mut Vec<Step>, now_ms: i64) -> Result<()> {
-    let needs = steps::needs(db, id).await?;
-    for id in needs.into_iter().chain([id]) {
-        if let Some(step) = steps::retryable(db, id).await? {
-            let asked = (&step.resources, step.retries);
-            let why = "queued again: a user asked for it";
-            queued.push(steps::queue_again(db, &step.found, step.order, asked, why, now_ms).await?);
-        }
-    }
-    Ok(())
+    let queued: Vec<_> =
+        inserts.iter().map(|insert| insert.id).chain(again.iter().map(|again| again.found.id)).collect();
+    let steps = snapshot::queued(db, &queued).await?;
+    Ok(Queued { steps, asked: links.iter().map(|link| (link.step, link.ask)).collect() })
 }

@@ -60,6 +60,8 @@ fn submission(seeds: std::ops::Range<u64>) -> Submit {
         fingerprint: spec.fingerprint(),
         spec,
         label: "label".to_owned(),
+        round: 0,
+        expected_ms: None,
         needs,
         resources: Resources { cpus: 1, device: Device::Cpu, ..Resources::default() },
         retries: 1,
@@ -82,6 +84,7 @@ fn submission(seeds: std::ops::Range<u64>) -> Submit {
         request_id: None,
         client_version: "test".to_owned(),
         tables_json: "[]".to_owned(),
+        priority: 0,
     };
     Submit {
         new,

@@ -1,8 +1,11 @@
 //! Table `attempts` beside the transitions: what attempts say of themselves, and reading them.
 
+use std::borrow::Cow;
+
 use experiment_spec::{
     code::CodeVersion,
     ids::{AttemptKey, AttemptNumber, StepId, WorkerId},
+    run::FailureKind,
 };
 use sqlx::{FromRow, SqliteConnection, SqlitePool};
 
@@ -129,25 +132,32 @@ pub(super) async fn set_checkpoints(
     Ok(())
 }
 
-/// An attempt that ended with a result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ended {
+/// An attempt that ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Ended<'a> {
     pub(super) guard: Guard,
+    pub(super) outcome: &'static str,
+    pub(super) failure: Option<(FailureKind, Cow<'a, str>)>,
     pub(super) now_ms: i64,
 }
 
-/// Ends attempts that succeeded, each of which must be at work.
-pub(super) async fn end_all(db: &mut SqliteConnection, ended: &[Ended]) -> Result<()> {
+/// Ends attempts, each of which must be at work.
+pub(super) async fn end_all(db: &mut SqliteConnection, ended: &[Ended<'_>]) -> Result<()> {
     let sql = (
-        "UPDATE attempts SET ended_at_ms = new.column3, outcome = 'succeeded',
-             seconds = COALESCE(seconds, (new.column3 - started_at_ms) / 1000.0, 0) FROM (",
-        ") AS new WHERE new.column1 IS NOT NULL AND attempts.step_id = new.column1 AND attempts.number = new.column2 AND ended_at_ms IS NULL",
+        "UPDATE attempts SET ended_at_ms = new.column3, outcome = new.column4, failure_kind = new.column5,
+             failure = new.column6, seconds = COALESCE(seconds, (new.column3 - started_at_ms) / 1000.0, 0) FROM (",
+        ") AS new
+         WHERE new.column1 IS NOT NULL AND attempts.step_id = new.column1 AND attempts.number = new.column2
+             AND ended_at_ms IS NULL",
     );
-    let changed = rows::execute(db, sql, ended, 3, |row, of| {
-        row.push_bind(of.guard.step.0).push_bind(of.guard.attempt.0).push_bind(of.now_ms);
+    let changed = rows::execute(db, sql, ended, 6, |row, of| {
+        row.push_bind(of.guard.step.0).push_bind(of.guard.attempt.0).push_bind(of.now_ms).push_bind(of.outcome);
+        let failure = of.failure.as_ref();
+        row.push_bind(failure.map(|failure| failure.0.name())).push_bind(failure.map(|failure| failure.1.as_ref()));
     });
+    let changed = changed.await?;
     match ended.first() {
-        Some(Ended { guard, .. }) if changed.await? != ended.len() as u64 => {
+        Some(Ended { guard, .. }) if changed != ended.len() as u64 => {
             Err(StoreError::Guard { step: guard.step, state: guard.state.name(), attempt: guard.attempt })
         }
         _ => Ok(()),

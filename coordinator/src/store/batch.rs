@@ -15,31 +15,17 @@ use super::{
     logs::{self, NewLine},
     metrics::{self, NewPoint},
     scores::{self, Outcome},
-    transitions::{self, Line, Move, seconds},
+    sentences::{self, GivenBack},
+    transitions::{self, Line, Move},
     workers::{self, Heard},
 };
-use crate::scheduler::{effects::Effect, state::Worker};
+use crate::scheduler::effects::{Effect, Guard};
 
-/// Everything that one transaction writes, in its order.
+/// Everything that one transaction writes. The order among tables does not matter, but for the moves of one step: each of
+/// them is in a wave of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Batch<'a> {
-    parts: Vec<Part<'a>>,
-}
-
-#[derive(Debug)]
-enum Part<'a> {
-    Rows(Box<Rows<'a>>),
-    /// What is rare is written by itself, after everything that came before it.
-    Effect(&'a Effect, i64),
-    /// Removes the metric points of a step after an iteration.
-    Forget(StepId, u64),
-}
-
-/// Rows of every table. Their order among the tables does not matter, but for the moves of one step: each of them is in
-/// a wave of its own.
-#[derive(Debug, Default)]
-struct Rows<'a> {
-    waves: Vec<Vec<Move>>,
+    waves: Vec<Vec<Move<'a>>>,
     /// In how many waves a step is.
     waves_of: HashMap<StepId, usize>,
     history: Vec<Line>,
@@ -50,59 +36,79 @@ struct Rows<'a> {
     told: Vec<(StepId, AttemptNumber, &'a Start)>,
     checkpoints: BTreeMap<(StepId, AttemptNumber), u64>,
     outcomes: Vec<(StepId, AttemptNumber, &'a Outcome)>,
-    ends: Vec<Ended>,
-    points: Vec<NewPoint<'a>>,
+    ends: Vec<Ended<'a>>,
+    points: Vec<Points<'a>>,
     lines: Vec<NewLine<'a>>,
+    aside: Vec<(WorkerId, i64, &'a str)>,
     heard: Vec<Heard>,
+}
+
+/// Points between two attempts that begin some of them again.
+#[derive(Debug, Default)]
+struct Points<'a> {
+    /// Removed before: those of this step after this iteration.
+    forget: Option<(StepId, u64)>,
+    new: Vec<NewPoint<'a>>,
 }
 
 impl<'a> Batch<'a> {
     /// Nothing but these effects.
-    pub(crate) fn of(effects: &'a [Effect], workers: &BTreeMap<WorkerId, Worker>, now_ms: i64) -> Self {
+    pub(crate) fn of(effects: &'a [Effect], name: impl Fn(WorkerId) -> &'a str, now_ms: i64) -> Self {
         let mut batch = Self::default();
-        effects.iter().for_each(|effect| batch.effect(effect, workers, now_ms));
+        effects.iter().for_each(|effect| batch.effect(effect, &name, now_ms));
         batch
     }
 
-    /// Whether there is nothing to write.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.parts.is_empty()
-    }
-
-    /// What the scheduler decided; `workers` are those that may be named in it.
-    pub(crate) fn effect(&mut self, effect: &'a Effect, workers: &BTreeMap<WorkerId, Worker>, now_ms: i64) {
+    /// What the scheduler decided; `name` is that of a worker.
+    pub(crate) fn effect(&mut self, effect: &'a Effect, name: impl Fn(WorkerId) -> &'a str, now_ms: i64) {
         match effect {
             Effect::Assign { guard, worker, grant, lease } => {
                 let attempt = AttemptNumber(guard.attempt.0 + 1);
-                let name = workers.get(worker).map_or("unknown", |worker| worker.name.as_str());
-                let waited = seconds(now_ms - guard.since_ms);
-                let sentence = format!("assigned to worker {name} (attempt {attempt}), queued for {waited}");
-                let rows = self.rows();
-                rows.move_to(Move { guard: *guard, to: State::Assigned, attempt, now_ms });
+                self.move_to(Move { attempt, ..Move::new(guard, State::Assigned, now_ms) });
                 let key = AttemptKey { step: guard.step, attempt, lease: *lease };
-                rows.new_attempts.push(NewAttempt { key, worker: *worker, grant: *grant, now_ms });
-                rows.history.push(Line { step: guard.step, attempt, sentence, now_ms });
+                self.new_attempts.push(NewAttempt { key, worker: *worker, grant: *grant, now_ms });
+                let sentence = sentences::assigned(name(*worker), attempt, now_ms - guard.since_ms);
+                self.history.push(Line { step: guard.step, attempt, sentence, now_ms });
             }
             Effect::Start { guard } => {
-                let rows = self.rows();
-                rows.move_to(Move { guard: *guard, to: State::Running, attempt: guard.attempt, now_ms });
-                rows.starts.push((guard.step, guard.attempt, now_ms));
+                self.move_to(Move::new(guard, State::Running, now_ms));
+                self.starts.push((guard.step, guard.attempt, now_ms));
+            }
+            Effect::Requeue { guard, because, retries_left, not_before_ms, shuns } => {
+                let worker = guard.worker.map(name).unwrap_or_default();
+                let queued = Some((*retries_left, *not_before_ms, *shuns));
+                self.move_to(Move { queued, ..Move::new(guard, State::Queued, now_ms) });
+                let facts = (not_before_ms - now_ms, shuns.is_some(), *retries_left);
+                let GivenBack { outcome, kind, why, sentence } = sentences::given_back(guard, because, worker, facts);
+                self.ends.push(Ended { guard: *guard, outcome, failure: Some((kind, why.into())), now_ms });
+                self.say(guard, sentence, now_ms);
             }
             Effect::Succeed { guard } => {
-                let sentence = format!("succeeded after {}", seconds(now_ms - guard.since_ms));
-                let rows = self.rows();
-                rows.move_to(Move { guard: *guard, to: State::Succeeded, attempt: guard.attempt, now_ms });
-                rows.ends.push(Ended { guard: *guard, now_ms });
-                rows.history.push(Line { step: guard.step, attempt: guard.attempt, sentence, now_ms });
+                self.move_to(Move::new(guard, State::Succeeded, now_ms));
+                self.ends.push(Ended { guard: *guard, outcome: "succeeded", failure: None, now_ms });
+                self.say(guard, sentences::succeeded(now_ms - guard.since_ms), now_ms);
+            }
+            Effect::Fail { guard, kind, message } => {
+                let failure = Some((*kind, message.as_str()));
+                self.move_to(Move { failure, ..Move::new(guard, State::Failed, now_ms) });
+                if guard.worker.is_some() {
+                    let failure = Some((*kind, message.as_str().into()));
+                    self.ends.push(Ended { guard: *guard, outcome: "failed", failure, now_ms });
+                }
+                self.say(guard, format!("failed for good ({}): {message}", kind.name()), now_ms);
+            }
+            Effect::Cancel { guard } => {
+                self.move_to(Move::new(guard, State::Cancelled, now_ms));
+                if guard.worker.is_some() {
+                    self.ends.push(Ended { guard: *guard, outcome: "cancelled", failure: None, now_ms });
+                }
+                self.say(guard, format!("cancelled while {}", guard.state.name()), now_ms);
             }
             Effect::SetAside { step, attempt, what } => {
-                let sentence =
-                    format!("attempt {attempt} no longer had its lease: what it reported late ({what}) does not count");
-                self.rows().history.push(Line { step: *step, attempt: *attempt, sentence, now_ms });
+                let sentence = sentences::set_aside(*attempt, what);
+                self.history.push(Line { step: *step, attempt: *attempt, sentence, now_ms });
             }
-            Effect::Requeue { .. } | Effect::Fail { .. } | Effect::Cancel { .. } | Effect::PutAside { .. } => {
-                self.parts.push(Part::Effect(effect, now_ms));
-            }
+            Effect::PutAside { worker, until_ms, reason } => self.aside.push((*worker, *until_ms, reason)),
         }
     }
 
@@ -111,11 +117,10 @@ impl<'a> Batch<'a> {
         let AttemptKey { step, attempt, .. } = key;
         // Before a first attempt there are none.
         if attempt.0 > 1 {
-            self.parts.push(Part::Forget(step, start.from_iteration));
+            self.points.push(Points { forget: Some((step, start.from_iteration)), new: Vec::new() });
         }
-        let rows = self.rows();
-        rows.history.push(Line { step, attempt, sentence: start.sentence(), now_ms });
-        rows.told.push((step, attempt, start));
+        self.history.push(Line { step, attempt, sentence: start.sentence(), now_ms });
+        self.told.push((step, attempt, start));
     }
 
     /// An attempt measured something.
@@ -126,64 +131,35 @@ impl<'a> Batch<'a> {
             iteration: *iteration,
             value: *value,
         };
-        self.rows().points.extend(points.iter().map(point));
+        if self.points.is_empty() {
+            self.points.push(Points::default());
+        }
+        let last = self.points.last_mut().expect("there is one, since the statement above");
+        last.new.extend(points.iter().map(point));
     }
 
     /// An attempt said something.
     pub(crate) fn line(&mut self, key: AttemptKey, at_ms: i64, (stream, text): (&'a str, &'a str)) {
-        self.rows().lines.push(NewLine { step: key.step, attempt: key.attempt, at_ms, stream, text });
+        self.lines.push(NewLine { step: key.step, attempt: key.attempt, at_ms, stream, text });
     }
 
     /// An attempt kept a checkpoint.
     pub(crate) fn checkpoint(&mut self, key: AttemptKey, iteration: u64) {
-        self.rows().checkpoints.insert((key.step, key.attempt), iteration);
+        self.checkpoints.insert((key.step, key.attempt), iteration);
     }
 
     /// What an attempt left; its step succeeds in the same batch.
     pub(crate) fn outcome(&mut self, key: AttemptKey, outcome: &'a Outcome) {
-        self.rows().outcomes.push((key.step, key.attempt, outcome));
+        self.outcomes.push((key.step, key.attempt, outcome));
     }
 
     /// Reports of a worker up to this one are in this batch.
     pub(crate) fn heard(&mut self, worker: WorkerId, last_sequence: u64, now_ms: i64) {
-        self.rows().heard.push(Heard { worker, last_sequence, now_ms });
+        self.heard.push(Heard { worker, last_sequence, now_ms });
     }
 
     /// Writes everything.
     pub(crate) async fn write(self, db: &mut SqliteConnection) -> Result<()> {
-        for part in self.parts {
-            match part {
-                Part::Rows(rows) => rows.write(db).await?,
-                Part::Effect(effect, now_ms) => transitions::apply(db, effect, now_ms).await?,
-                Part::Forget(step, iteration) => metrics::forget_after(db, step, iteration).await?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Rows that come after everything that is here already.
-    fn rows(&mut self) -> &mut Rows<'a> {
-        if !matches!(self.parts.last(), Some(Part::Rows(_))) {
-            self.parts.push(Part::Rows(Box::default()));
-        }
-        match self.parts.last_mut() {
-            Some(Part::Rows(rows)) => rows,
-            _ => unreachable!("pushed two statements above"),
-        }
-    }
-}
-
-impl Rows<'_> {
-    fn move_to(&mut self, of: Move) {
-        let wave = self.waves_of.entry(of.guard.step).or_default();
-        if self.waves.len() == *wave {
-            self.waves.push(Vec::new());
-        }
-        self.waves[*wave].push(of);
-        *wave += 1;
-    }
-
-    async fn write(self, db: &mut SqliteConnection) -> Result<()> {
         for wave in &self.waves {
             transitions::move_all(db, wave).await?;
         }
@@ -193,9 +169,28 @@ impl Rows<'_> {
         attempts::set_checkpoints(db, &self.checkpoints.into_iter().collect::<Vec<_>>()).await?;
         scores::put_all(db, &self.outcomes).await?;
         attempts::end_all(db, &self.ends).await?;
-        metrics::put_all(db, &self.points).await?;
+        for Points { forget, new } in &self.points {
+            if let Some((step, iteration)) = forget {
+                metrics::forget_after(db, *step, *iteration).await?;
+            }
+            metrics::put_all(db, new).await?;
+        }
         logs::append_all(db, &self.lines).await?;
         transitions::history_all(db, &self.history).await?;
+        workers::put_aside_all(db, &self.aside).await?;
         workers::set_heard(db, &self.heard).await
+    }
+
+    fn move_to(&mut self, of: Move<'a>) {
+        let wave = self.waves_of.entry(of.guard.step).or_default();
+        if self.waves.len() == *wave {
+            self.waves.push(Vec::new());
+        }
+        self.waves[*wave].push(of);
+        *wave += 1;
+    }
+
+    fn say(&mut self, guard: &Guard, sentence: String, now_ms: i64) {
+        self.history.push(Line { step: guard.step, attempt: guard.attempt, sentence, now_ms });
     }
 }

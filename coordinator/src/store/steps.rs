@@ -1,18 +1,14 @@
-//! Table `steps`: finding the step that answers a planned one, or making it; queueing steps again.
+//! Table `steps`: a step as it is planned, and which ones there are.
 
 use experiment_spec::{
-    ids::{AttemptNumber, ContentHash, LeaseToken, StepId, SubmissionId},
+    ids::{ContentHash, StepId, SubmissionId},
     run::{Resources, State, StepSpec},
 };
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::SqliteConnection;
 
 use super::{
     error::{Result, damaged},
-    transitions::{history, transition},
-};
-use crate::scheduler::{
-    effects::Guard,
-    state::{Order, Phase, Step},
+    rows,
 };
 
 /// A step as the plan wants it.
@@ -21,6 +17,10 @@ pub(crate) struct NewStep {
     pub(crate) spec: StepSpec,
     pub(crate) fingerprint: ContentHash,
     pub(crate) label: String,
+    /// Pass over the seeds, from 0.
+    pub(crate) round: u32,
+    /// How long it takes, by like steps.
+    pub(crate) expected_ms: Option<u64>,
     /// Index of the extraction it reads, among the steps of its submission and before it.
     pub(crate) needs: Option<usize>,
     pub(crate) resources: Resources,
@@ -45,177 +45,14 @@ impl NewStep {
     }
 }
 
-/// A stored step as far as linking and queueing look at it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
-    pub(crate) id: StepId,
-    pub(crate) state: State,
-    pub(crate) attempt: AttemptNumber,
-}
-
-#[derive(FromRow)]
-struct FoundRow {
-    id: i64,
-    state: String,
-    attempt: u32,
-}
-
 /// The state of that name.
 pub(crate) fn state(name: &str) -> Result<State> {
     State::from_name(name).ok_or_else(|| damaged("state", name))
 }
 
-/// The step of that fingerprint to link to: one that is scored rather than the latest.
-pub(crate) async fn find(db: impl sqlx::SqliteExecutor<'_>, fingerprint: &ContentHash) -> Result<Option<Found>> {
-    let row: Option<FoundRow> = sqlx::query_as(
-        "SELECT id, state, attempt FROM steps WHERE fingerprint = ?1
-         ORDER BY (state = 'succeeded') DESC, nonce DESC LIMIT 1",
-    )
-    .bind(fingerprint.to_string())
-    .fetch_optional(db)
-    .await?;
-    row.map(|row| Ok(Found { id: StepId(row.id), state: state(&row.state)?, attempt: AttemptNumber(row.attempt) }))
-        .transpose()
-}
-
-/// Writes a new step of the queue.
-pub(crate) async fn insert(
-    db: &mut SqliteConnection,
-    new: &NewStep,
-    needs: Option<StepId>,
-    order: Order,
-    now_ms: i64,
-) -> Result<Step> {
-    let (method, data_set, seed) = new.listed_under();
-    let id: i64 = sqlx::query_scalar(
-        "INSERT INTO steps (kind, fingerprint, nonce, needs, method, data_set, seed, spec_json, resources_json, state,
-                            attempt, retries, retries_left, not_before_ms, order_submission, order_position,
-                            created_at_ms, changed_at_ms)
-         VALUES (?1, ?2, (SELECT COALESCE(MAX(nonce) + 1, 0) FROM steps WHERE fingerprint = ?2), ?3, ?4, ?5, ?6, ?7,
-                 ?8, 'queued', 0, ?9, ?9, 0, ?10, ?11, ?12, ?12)
-         RETURNING id",
-    )
-    .bind(new.kind())
-    .bind(new.fingerprint.to_string())
-    .bind(needs.map(|id| id.0))
-    .bind(method)
-    .bind(data_set)
-    .bind(seed.cast_signed())
-    .bind(new.spec.canonical_json())
-    .bind(serde_json::to_string(&new.resources).expect("resources are plain data that JSON can say"))
-    .bind(new.retries)
-    .bind(order.submission.0)
-    .bind(order.position)
-    .bind(now_ms)
-    .fetch_one(&mut *db)
-    .await?;
-    let step = Step {
-        id: StepId(id),
-        order,
-        needs,
-        resources: new.resources.clone(),
-        attempt: AttemptNumber(0),
-        lease: LeaseToken::default(),
-        retries_left: new.retries,
-        shuns: None,
-        since_ms: now_ms,
-        phase: Phase::Waiting,
-    };
-    history(db, step.id, step.attempt, &format!("queued by submission {}", order.submission), now_ms).await?;
-    Ok(step)
-}
-
-/// Queues a failed or cancelled step again, at this place of the queue and with so many retries.
-pub(crate) async fn queue_again(
-    db: &mut SqliteConnection,
-    found: &Found,
-    order: Order,
-    (resources, retries): (&Resources, u32),
-    why: &str,
-    now_ms: i64,
-) -> Result<Step> {
-    let guard = Guard { step: found.id, state: found.state, attempt: found.attempt, worker: None, since_ms: now_ms };
-    transition(db, &guard, State::Queued, now_ms).await?;
-    let needs: Option<i64> = sqlx::query_scalar(
-        "UPDATE steps SET failure_kind = NULL, failure = NULL, not_before_ms = 0, shuns = NULL, retries = ?1, retries_left = ?1,
-             order_submission = ?2, order_position = ?3, resources_json = ?4
-         WHERE id = ?5 RETURNING needs",
-    )
-    .bind(retries)
-    .bind(order.submission.0)
-    .bind(order.position)
-    .bind(serde_json::to_string(resources).expect("resources are plain data that JSON can say"))
-    .bind(found.id.0)
-    .fetch_one(&mut *db)
-    .await?;
-    history(db, found.id, found.attempt, why, now_ms).await?;
-    Ok(Step {
-        id: found.id,
-        order,
-        needs: needs.map(StepId),
-        resources: resources.clone(),
-        attempt: found.attempt,
-        lease: LeaseToken::default(),
-        retries_left: retries,
-        shuns: None,
-        since_ms: now_ms,
-        phase: Phase::Waiting,
-    })
-}
-
-/// A step that may be tried again, with what queueing it needs.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Retryable {
-    pub(crate) found: Found,
-    pub(crate) order: Order,
-    pub(crate) resources: Resources,
-    pub(crate) retries: u32,
-    pub(crate) failure_kind: Option<String>,
-}
-
-#[derive(FromRow)]
-struct RetryRow {
-    state: String,
-    attempt: u32,
-    order_submission: i64,
-    order_position: u32,
-    resources_json: String,
-    retries: u32,
-    failure_kind: Option<String>,
-}
-
-/// A step in a final state other than success.
-pub(crate) async fn retryable(db: &mut SqliteConnection, id: StepId) -> Result<Option<Retryable>> {
-    let row: Option<RetryRow> = sqlx::query_as(
-        "SELECT state, attempt, order_submission, order_position, resources_json, retries, failure_kind
-         FROM steps
-         WHERE id = ?1 AND state IN ('failed', 'cancelled')",
-    )
-    .bind(id.0)
-    .fetch_optional(db)
-    .await?;
-    row.map(|row| {
-        Ok(Retryable {
-            found: Found { id, state: state(&row.state)?, attempt: AttemptNumber(row.attempt) },
-            order: Order { submission: SubmissionId(row.order_submission), position: row.order_position },
-            resources: resources(&row.resources_json)?,
-            retries: row.retries,
-            failure_kind: row.failure_kind,
-        })
-    })
-    .transpose()
-}
-
 /// Resources as they are stored.
 pub(crate) fn resources(json: &str) -> Result<Resources> {
     serde_json::from_str(json).map_err(|_| damaged("resources", json))
-}
-
-/// The extraction that a step needs.
-pub(crate) async fn needs(db: &mut SqliteConnection, id: StepId) -> Result<Option<StepId>> {
-    let needs: Option<Option<i64>> =
-        sqlx::query_scalar("SELECT needs FROM steps WHERE id = ?1").bind(id.0).fetch_optional(db).await?;
-    Ok(needs.flatten().map(StepId))
 }
 
 /// Steps of a submission, in the order of its plan.
@@ -242,9 +79,35 @@ pub(crate) async fn only_of(db: &mut SqliteConnection, id: SubmissionId) -> Resu
     Ok(ids.into_iter().map(StepId).collect())
 }
 
-/// Whether there is such a step.
-pub(crate) async fn exists(db: &mut SqliteConnection, id: StepId) -> Result<bool> {
-    Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM steps WHERE id = ?1)").bind(id.0).fetch_one(db).await?)
+/// The first of these that there is no step of.
+pub(crate) async fn missing(db: &mut SqliteConnection, ids: &[StepId]) -> Result<Option<StepId>> {
+    let missing: Option<i64> = sqlx::query_scalar(
+        "SELECT value FROM json_each(?1) WHERE value NOT IN (SELECT id FROM steps) ORDER BY key LIMIT 1",
+    )
+    .bind(rows::json_list(ids))
+    .fetch_optional(db)
+    .await?;
+    Ok(missing.map(StepId))
+}
+
+/// Pauses steps of the queue by themselves, or lets them go on.
+pub(crate) async fn set_paused(db: &mut SqliteConnection, ids: &[StepId], at_ms: Option<i64>) -> Result<()> {
+    sqlx::query("UPDATE steps SET paused_at_ms = ?1 WHERE id IN (SELECT value FROM json_each(?2))")
+        .bind(at_ms)
+        .bind(rows::json_list(ids))
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Gives steps a priority of their own.
+pub(crate) async fn set_priority(db: &mut SqliteConnection, ids: &[StepId], priority: i32) -> Result<()> {
+    sqlx::query("UPDATE steps SET priority = ?1 WHERE id IN (SELECT value FROM json_each(?2))")
+        .bind(priority)
+        .bind(rows::json_list(ids))
+        .execute(db)
+        .await?;
+    Ok(())
 }
 
 /// Fingerprints of the steps of a submission, in the order of its plan.

@@ -1,9 +1,10 @@
 //! Tables `submissions` and `submission_steps`: what was asked for, and which steps answer it.
 
-use experiment_spec::ids::{ContentHash, StepId, SubmissionId};
+use experiment_spec::ids::{ContentHash, SubmissionId};
 use sqlx::{FromRow, SqliteConnection, SqliteExecutor, SqlitePool};
 
 use super::error::Result;
+use crate::scheduler::queue::Standing;
 
 /// A submission as it came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub(crate) struct NewSubmission {
     pub(crate) client_version: String,
     /// List of [`experiment_spec::spec::TableSpec`].
     pub(crate) tables_json: String,
+    /// Higher goes first.
+    pub(crate) priority: i32,
 }
 
 /// One row with the counts of its runs by state.
@@ -34,14 +37,16 @@ pub(crate) struct SubmissionRow {
     pub(crate) cancelled: u32,
     pub(crate) extractions: u32,
     pub(crate) extractions_pending: u32,
+    pub(crate) priority: i32,
+    pub(crate) paused: bool,
 }
 
 /// Writes a submission without its steps.
 pub(crate) async fn insert(db: &mut SqliteConnection, new: &NewSubmission, now_ms: i64) -> Result<SubmissionId> {
     let id = sqlx::query_scalar(
         "INSERT INTO submissions (name, file_name, yaml, text_hash, request_id, client_version, tables_json,
-                                  already_scored, created_at_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8) RETURNING id",
+                                  already_scored, created_at_ms, priority)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9) RETURNING id",
     )
     .bind(&new.name)
     .bind(&new.file_name)
@@ -51,27 +56,10 @@ pub(crate) async fn insert(db: &mut SqliteConnection, new: &NewSubmission, now_m
     .bind(&new.client_version)
     .bind(&new.tables_json)
     .bind(now_ms)
+    .bind(new.priority)
     .fetch_one(db)
     .await?;
     Ok(SubmissionId(id))
-}
-
-/// Writes that the step answers this position of the submission.
-pub(crate) async fn link(
-    db: &mut SqliteConnection,
-    submission: SubmissionId,
-    position: u32,
-    step: StepId,
-    label: &str,
-) -> Result<()> {
-    sqlx::query("INSERT INTO submission_steps (submission_id, position, step_id, label) VALUES (?1, ?2, ?3, ?4)")
-        .bind(submission.0)
-        .bind(position)
-        .bind(step.0)
-        .bind(label)
-        .execute(db)
-        .await?;
-    Ok(())
 }
 
 /// Writes how many runs were linked to a score.
@@ -84,6 +72,29 @@ pub(crate) async fn set_already_scored(db: &mut SqliteConnection, id: Submission
 pub(crate) async fn set_cancelled(db: &mut SqliteConnection, id: SubmissionId, at_ms: Option<i64>) -> Result<()> {
     sqlx::query("UPDATE submissions SET cancelled_at_ms = ?1 WHERE id = ?2").bind(at_ms).bind(id.0).execute(db).await?;
     Ok(())
+}
+
+/// Pauses a submission, or lets it go on.
+pub(crate) async fn set_paused(db: &mut SqliteConnection, id: SubmissionId, at_ms: Option<i64>) -> Result<()> {
+    sqlx::query("UPDATE submissions SET paused_at_ms = ?1 WHERE id = ?2").bind(at_ms).bind(id.0).execute(db).await?;
+    Ok(())
+}
+
+/// Writes the priority of a submission.
+pub(crate) async fn set_priority(db: &mut SqliteConnection, id: SubmissionId, priority: i32) -> Result<()> {
+    sqlx::query("UPDATE submissions SET priority = ?1 WHERE id = ?2").bind(priority).bind(id.0).execute(db).await?;
+    Ok(())
+}
+
+/// How every submission stands.
+pub(crate) async fn standings(db: &SqlitePool) -> Result<Vec<(SubmissionId, Standing)>> {
+    let rows: Vec<(i64, i32, bool, bool)> = sqlx::query_as(
+        "SELECT id, priority, paused_at_ms IS NOT NULL, cancelled_at_ms IS NOT NULL FROM submissions ORDER BY id",
+    )
+    .fetch_all(db)
+    .await?;
+    let standing = |(id, priority, paused, cancelled)| (SubmissionId(id), Standing { priority, paused, cancelled });
+    Ok(rows.into_iter().map(standing).collect())
 }
 
 /// The submission that this request made before.
@@ -143,6 +154,7 @@ pub(crate) async fn list(
 ) -> Result<Vec<SubmissionRow>> {
     Ok(sqlx::query_as(
         "SELECT s.id, s.name, s.file_name, s.created_at_ms, s.already_scored,
+                s.priority, s.paused_at_ms IS NOT NULL AS paused,
                 COUNT(*) FILTER (WHERE t.kind = 'run' AND t.state = 'queued') AS queued,
                 COUNT(*) FILTER (WHERE t.kind = 'run' AND t.state = 'assigned') AS assigned,
                 COUNT(*) FILTER (WHERE t.kind = 'run' AND t.state = 'running') AS running,
@@ -152,7 +164,7 @@ pub(crate) async fn list(
                 COUNT(*) FILTER (WHERE t.kind = 'extraction') AS extractions,
                 COUNT(*) FILTER (WHERE t.kind = 'extraction' AND t.state IN ('queued', 'assigned', 'running'))
                     AS extractions_pending
-         FROM (SELECT id, name, file_name, created_at_ms, already_scored FROM submissions
+         FROM (SELECT id, name, file_name, created_at_ms, already_scored, priority, paused_at_ms FROM submissions
                WHERE ?1 IS NULL OR id = ?1 ORDER BY id DESC LIMIT ?2) AS s
          LEFT JOIN submission_steps AS l ON l.submission_id = s.id
          LEFT JOIN steps AS t ON t.id = l.step_id

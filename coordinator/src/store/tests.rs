@@ -16,11 +16,17 @@ const STEP: &str =
                         changed_at_ms)
      VALUES ('run', 'f', 0, 'm', 'd', 1, '{}', '{}', 'queued', 0, 0, 0, 0, 1, 0, 0, 0)";
 
+/// The same in the present schema.
+const PRESENT_STEP: &str =
+    "INSERT INTO steps (kind, fingerprint, nonce, method, data_set, seed, spec_json, resources_json, state,
+                        attempt, retries, retries_left, not_before_ms, created_at_ms, changed_at_ms)
+     VALUES ('run', 'f', 0, 'm', 'd', 1, '{}', '{}', 'queued', 0, 0, 0, 0, 0, 0)";
+
 /// A store with one step, number 1.
 async fn store() -> (TempDir, SqliteConnection, SqlitePool) {
     let home = tempfile::tempdir().unwrap();
     let (mut db, readers) = database::open(&home.path().join("orchestrator.db")).await.unwrap();
-    sqlx::query(STEP).execute(&mut db).await.unwrap();
+    sqlx::query(PRESENT_STEP).execute(&mut db).await.unwrap();
     (home, db, readers)
 }
 

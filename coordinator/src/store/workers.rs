@@ -135,14 +135,16 @@ pub(crate) async fn set_drained(db: &mut SqliteConnection, id: WorkerId, drained
     Ok(())
 }
 
-/// Writes that a worker gets nothing until this time.
-pub(crate) async fn put_aside(db: &mut SqliteConnection, id: WorkerId, until_ms: i64, reason: &str) -> Result<()> {
-    sqlx::query("UPDATE workers SET aside_until_ms = ?1, aside_reason = ?2 WHERE id = ?3")
-        .bind(until_ms)
-        .bind(reason)
-        .bind(id.0)
-        .execute(db)
-        .await?;
+/// Writes until when workers get nothing, and why.
+pub(super) async fn put_aside_all(db: &mut SqliteConnection, aside: &[(WorkerId, i64, &str)]) -> Result<()> {
+    let sql = (
+        "UPDATE workers SET aside_until_ms = new.column2, aside_reason = new.column3 FROM (",
+        ") AS new WHERE new.column1 IS NOT NULL AND workers.id = new.column1",
+    );
+    rows::execute(db, sql, aside, 3, |row, (worker, until_ms, reason)| {
+        row.push_bind(worker.0).push_bind(*until_ms).push_bind(*reason);
+    })
+    .await?;
     Ok(())
 }
 

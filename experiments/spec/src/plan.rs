@@ -43,6 +43,8 @@ pub struct PlannedRun {
     pub fingerprint: ContentHash,
     /// Index in [`Plan::extractions`] of the features it reads.
     pub extraction: usize,
+    /// Which pass over all cells it belongs to, from 0: one for each seed and each seed of the encoders.
+    pub round: u32,
 }
 
 /// Expands a submission. Pure: the same submission and catalog give the same plan, and no two of its runs
@@ -55,13 +57,14 @@ pub fn plan(submission: &Submission, catalog: &Catalog) -> Plan {
     let mut plan = Plan { extractions: Vec::new(), runs: Vec::with_capacity(submission.run_count()) };
     let mut known: HashMap<ContentHash, usize> = HashMap::new();
     // The first encoder seed of every data set before the second of any, as with the seeds of the runs.
-    let features: Vec<(&DataSetChoice, ExtractionSpec)> = (0..submission.encoder_seeds.len())
+    let features: Vec<(&DataSetChoice, ExtractionSpec, u32)> = (0..submission.encoder_seeds.len())
         .flat_map(|place| submission.data_sets.iter().map(move |choice| (choice, place)))
-        .filter_map(|(choice, place)| Some((choice, *submission.encoder_seeds_of(choice).get(place)?)))
-        .map(|(choice, seed)| (choice, extraction(choice, seed, submission, catalog)))
+        .filter_map(|(choice, place)| Some((choice, *submission.encoder_seeds_of(choice).get(place)?, place)))
+        .map(|(choice, seed, place)| (choice, extraction(choice, seed, submission, catalog), small(place)))
         .collect();
-    for seed in &submission.seeds {
-        for (choice, spec) in &features {
+    let passes = small(submission.encoder_seeds.len().max(1));
+    for (pass, seed) in (0..).zip(&submission.seeds) {
+        for (choice, spec, place) in &features {
             for row in &submission.rows {
                 let parameters = row.parameters.get(&choice.shown());
                 let parameters = parameters.expect("a row has parameters for every data set of its file").clone();
@@ -87,11 +90,16 @@ pub fn plan(submission: &Submission, catalog: &Catalog) -> Plan {
                     spec,
                     fingerprint,
                     extraction,
+                    round: pass * passes + place,
                 });
             }
         }
     }
     plan
+}
+
+fn small(count: usize) -> u32 {
+    u32::try_from(count).expect("a submission has far fewer seeds")
 }
 
 /// Place of the extraction of `spec` among those planned, after which it is one of them.

@@ -11,7 +11,8 @@ use crate::scheduler::{
     effects::{Effect, Guard},
     place::Free,
     reactor::{self, Arrived, Poll, PollAnswer, Reported},
-    state::{Capacity, Order, Phase, Scheduler, Step},
+    queue::Ask,
+    state::{Capacity, Phase, Scheduler, Step},
 };
 
 /// A step as stored.
@@ -20,7 +21,7 @@ pub(super) struct Stored {
     pub(super) state: State,
     pub(super) attempt: AttemptNumber,
     pub(super) needs: Option<StepId>,
-    pub(super) order: Order,
+    pub(super) asks: Vec<Ask>,
     pub(super) resources: Resources,
     pub(super) failure: Option<(FailureKind, String)>,
 }
@@ -72,7 +73,7 @@ impl World {
                 state: State::Queued,
                 attempt: AttemptNumber(0),
                 needs: (position > 0).then_some(ids[0]),
-                order: Order { submission, position },
+                asks: vec![Ask { submission, round: 0, position }],
                 resources: resources.clone(),
                 failure: None,
             };
@@ -87,7 +88,10 @@ impl World {
             let stored = &self.stored[id];
             Step {
                 id: *id,
-                order: stored.order,
+                asks: stored.asks.clone(),
+                priority: None,
+                paused: false,
+                expected_ms: None,
                 needs: stored.needs,
                 resources: stored.resources.clone(),
                 attempt: stored.attempt,
