@@ -60,6 +60,9 @@ pub(crate) enum Command {
         #[arg(long)]
         undo: bool,
     },
+    /// What a submission would run, what it would take, and what would fit nowhere; the same as `submit --dry-run`
+    #[command(after_help = "Example: orchestrator plan experiments/ablations.yaml")]
+    Plan(PlanArgs),
     /// Send a submission
     #[command(after_help = "Example: orchestrator submit experiments/ablations.yaml --wait")]
     Submit(SubmitArgs),
@@ -96,6 +99,23 @@ pub(crate) enum Command {
     /// Take back a submission, or single runs
     #[command(after_help = "Example: orchestrator cancel quickstart\n         orchestrator cancel --run 12 --run 13")]
     Cancel(Selection),
+    /// Give out no further runs of a submission, or not these; what is at work goes on
+    #[command(after_help = "Example: orchestrator pause ablations\n         orchestrator pause --run 12")]
+    Pause(Selection),
+    /// Give out what was paused
+    #[command(after_help = "Example: orchestrator resume ablations")]
+    Resume(Selection),
+    /// Give out the runs of a submission, or these, before those of a lower priority
+    #[command(
+        after_help = "Example: orchestrator priority 10 ablations\n         orchestrator priority -- -5 comparison"
+    )]
+    Priority {
+        /// From -1000 to 1000; 0 where nothing is said
+        #[arg(value_name = "LEVEL", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-1000..=1000))]
+        level: i32,
+        #[command(flatten)]
+        selection: Selection,
+    },
     /// Queue failed runs again
     #[command(after_help = "Example: orchestrator retry quickstart --failed")]
     Retry(RetryArgs),
@@ -211,6 +231,16 @@ pub(crate) struct WorkerArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// Specification of the submission
+    #[arg(value_name = "SPEC")]
+    pub(crate) spec: PathBuf,
+    /// As if what is already scored were computed again
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct SubmitArgs {
     /// Specification of the submission
     #[arg(value_name = "SPEC")]
@@ -224,6 +254,10 @@ pub(crate) struct SubmitArgs {
     /// Compute again what is already scored
     #[arg(long)]
     pub(crate) force: bool,
+    /// Its runs go before those of a lower priority, from -1000 to 1000
+    #[arg(long, default_value_t = 0, value_name = "LEVEL", allow_negative_numbers = true,
+          value_parser = clap::value_parser!(i32).range(-1000..=1000))]
+    pub(crate) priority: i32,
 }
 
 #[derive(Debug, Args)]

@@ -75,6 +75,19 @@ pub(crate) fn time(ms: i64) -> String {
     }
 }
 
+/// The time so many seconds from now, likewise; empty where that is beyond all calendars.
+pub(crate) fn time_in(seconds: f64) -> String {
+    let then = Duration::try_from_secs_f64(seconds.max(0.0)).ok().and_then(|span| SystemTime::now().checked_add(span));
+    let since = then.and_then(|then| then.duration_since(SystemTime::UNIX_EPOCH).ok());
+    since
+        .and_then(|since| i64::try_from(since.as_millis()).ok())
+        .filter(|ms| *ms < LAST_MS)
+        .map_or_else(String::new, time)
+}
+
+/// The last time that is written with four digits for its year.
+const LAST_MS: i64 = 253_402_300_799_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;

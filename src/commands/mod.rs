@@ -12,6 +12,7 @@ mod runs;
 mod serve;
 mod show;
 mod status;
+mod steer;
 mod submit;
 mod why;
 mod worker;
@@ -31,6 +32,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Outcome {
         Command::Worker(args) => worker::worker(&global, args).await,
         Command::Workers => workers::workers(&global).await,
         Command::Drain { worker, undo } => workers::drain(&global, worker, undo).await,
+        Command::Plan(args) => submit::plan(&global, args).await,
         Command::Submit(args) => submit::submit(&global, args).await,
         Command::Status { submission } => status::status(&global, submission).await,
         Command::Runs(args) => runs::runs(&global, args).await,
@@ -38,6 +40,9 @@ pub(crate) async fn dispatch(cli: Cli) -> Outcome {
         Command::Why { run } => why::why(&global, run).await,
         Command::Logs { run, follow } => logs::logs(&global, run, follow).await,
         Command::Cancel(selection) => cancel::cancel(&global, selection).await,
+        Command::Pause(selection) => steer::pause(&global, selection).await,
+        Command::Resume(selection) => steer::resume(&global, selection).await,
+        Command::Priority { level, selection } => steer::priority(&global, level, selection).await,
         Command::Retry(args) => cancel::retry(&global, args).await,
         Command::Export(args) => export::export(&global, args).await,
         Command::Methods { method } => methods::methods(&global, method.as_deref()),

@@ -36,7 +36,10 @@ pub(super) async fn status(global: &Global, submission: Option<String>) -> Outco
             (s.queued).to_string(),
             s.failed.to_string(),
             s.cancelled.to_string(),
-            if s.seconds_left_known && s.succeeded + s.failed + s.cancelled < all {
+            s.priority.to_string(),
+            if s.paused {
+                "paused".to_owned()
+            } else if s.seconds_left_known && s.succeeded + s.failed + s.cancelled < all {
                 output::span(s.seconds_left)
             } else {
                 String::new()
@@ -44,7 +47,18 @@ pub(super) async fn status(global: &Global, submission: Option<String>) -> Outco
         ]
     });
     output::table(
-        &["submission", "name", "created", "scored", "running", "queued", "failed", "cancelled", "time left"],
+        &[
+            "submission",
+            "name",
+            "created",
+            "scored",
+            "running",
+            "queued",
+            "failed",
+            "cancelled",
+            "priority",
+            "time left",
+        ],
         rows.collect(),
     )?;
     output::lines([String::new()])?;

@@ -10,7 +10,7 @@ use super::run;
 use crate::{
     beside::Beside,
     catalog,
-    cli::{Global, SubmitArgs},
+    cli::{Global, PlanArgs, SubmitArgs},
     client::{Need, Session},
     exit::{Failure, Outcome},
     home::Home,
@@ -20,6 +20,12 @@ use crate::{
 
 /// Largest specification, in bytes.
 const MAX_SPEC_BYTES: u64 = 1 << 20;
+
+/// Shows what a submission would do.
+pub(super) async fn plan(global: &Global, args: PlanArgs) -> Outcome {
+    let PlanArgs { spec, force } = args;
+    submit(global, SubmitArgs { spec, dry_run: true, wait: false, force, priority: 0 }).await
+}
 
 /// Sends a submission; follows it when asked to.
 pub(super) async fn submit(global: &Global, args: SubmitArgs) -> Outcome {
@@ -38,6 +44,7 @@ async fn send(global: &Global, args: &SubmitArgs, yaml: String, session: &mut Se
         file_name: file_name.clone(),
         dry_run: args.dry_run,
         force: args.force,
+        priority: args.priority,
         request_id: uuid::Uuid::new_v4().to_string(),
         client_version: catalog::program_version(),
         ..Default::default()
@@ -55,6 +62,9 @@ async fn send(global: &Global, args: &SubmitArgs, yaml: String, session: &mut Se
             "submission {} ({}): {} runs, {} already scored, {} extractions",
             answer.submission_id, answer.name, answer.runs, answer.already_scored, answer.extractions
         );
+        for sentence in answer.forecast.iter().flat_map(|forecast| &forecast.never_fits) {
+            eprintln!("{}", output::printable(sentence));
+        }
     }
     if !args.wait {
         return Ok(());
@@ -85,8 +95,6 @@ fn show_plan(global: &Global, answer: &v1::SubmitResponse) -> Outcome {
     if global.json {
         return output::json(answer);
     }
-    let known = answer.steps.iter().all(|step| step.expected_known || step.already_scored);
-    let seconds: f64 = answer.steps.iter().filter(|step| !step.already_scored).map(|step| step.expected_seconds).sum();
     let rows = answer.steps.iter().map(|step| {
         let state = if step.already_scored { "already scored" } else { "to do" };
         let expected = if step.expected_known { output::span(step.expected_seconds) } else { String::new() };
@@ -100,15 +108,27 @@ fn show_plan(global: &Global, answer: &v1::SubmitResponse) -> Outcome {
         ]
     });
     output::table(&["step", "data set", "label", "seed", "state", "expected"], rows.collect())?;
-    let time = if known {
-        format!("about {} of work", output::span(seconds))
-    } else {
-        "time not known yet: no like runs".to_owned()
-    };
-    output::lines([format!(
-        "{} runs, {} already scored, {} extractions; {time}",
+    let to_do = answer.runs - answer.already_scored;
+    let counts = format!(
+        "{} runs, {} already scored, {to_do} to run; {} extractions",
         answer.runs, answer.already_scored, answer.extractions
-    )])
+    );
+    output::lines(std::iter::once(counts).chain(answer.forecast.iter().flat_map(forecast)))
+}
+
+/// What the steps will take, in sentences.
+fn forecast(forecast: &v1::Forecast) -> Vec<String> {
+    let v1::Forecast { core_hours, gpu_hours, unknown, seconds_left, seconds_left_known, never_fits } = forecast;
+    let mut told = vec![format!("{core_hours:.1} core hours, {gpu_hours:.1} GPU hours by like steps that ended")];
+    if *unknown > 0 {
+        told.push(format!("{unknown} steps are of kinds that were never seen to end: their time is not in this"));
+    }
+    if *seconds_left_known {
+        let (span, at) = (output::span(*seconds_left), output::time_in(*seconds_left));
+        told.push(format!("done in about {span} ({at}), after what is queued already, on the workers that are online"));
+    }
+    told.extend(never_fits.iter().map(|sentence| output::printable(sentence)));
+    told
 }
 
 /// Text of a specification file.

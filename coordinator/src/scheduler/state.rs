@@ -268,9 +268,13 @@ impl Scheduler {
     /// Sets how a submission stands; its steps take their new places.
     pub(crate) fn set_standing(&mut self, submission: SubmissionId, standing: Standing) {
         let asked: Vec<Step> = self.steps.values().filter(|step| step.is_asked_by(submission)).cloned().collect();
-        asked.iter().for_each(|step| self.unindex(step));
+        for step in &asked {
+            self.unindex(step);
+        }
         self.standings.insert(submission, standing);
-        asked.iter().for_each(|step| self.index(step));
+        for step in &asked {
+            self.index(step);
+        }
     }
 
     /// Live steps that a submission asks for.
@@ -313,7 +317,9 @@ impl Scheduler {
     #[cfg(test)]
     pub(crate) fn check(&self) {
         let mut again = Self { standings: self.standings.clone(), ..Self::default() };
-        self.steps.values().for_each(|step| again.index(step));
+        for step in self.steps.values() {
+            again.index(step);
+        }
         assert_eq!(again.queue, self.queue, "queue and steps agree");
         let is_ready = |step: &&Step| matches!(step.phase, Phase::Ready { .. }) && self.is_queued(step);
         let ready: BTreeSet<_> = self.steps.values().filter(is_ready).map(|step| step.id).collect();

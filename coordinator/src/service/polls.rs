@@ -66,9 +66,13 @@ impl Owner {
                 continue;
             }
             is_empty = false;
-            accepted.for_each(|report| report.collect(&mut batch, now_ms));
+            for report in accepted {
+                report.collect(&mut batch, now_ms);
+            }
             let name = |worker| self.scheduler.name_of(worker);
-            effects.iter().for_each(|effect| batch.effect(effect, name, now_ms));
+            for effect in effects {
+                batch.effect(effect, name, now_ms);
+            }
             if let Some(last) = last {
                 batch.heard(poll.worker, *last, now_ms);
             }

@@ -55,7 +55,9 @@ impl<'a> Batch<'a> {
     /// Nothing but these effects.
     pub(crate) fn of(effects: &'a [Effect], name: impl Fn(WorkerId) -> &'a str, now_ms: i64) -> Self {
         let mut batch = Self::default();
-        effects.iter().for_each(|effect| batch.effect(effect, &name, now_ms));
+        for effect in effects {
+            batch.effect(effect, &name, now_ms);
+        }
         batch
     }
 

@@ -71,6 +71,12 @@ fn states(summary: &SubmissionSummary) -> Markup {
         @for (name, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
             span .state .{ "state-" (name) } { (count) " " (name) } " "
         }
+        @if summary.paused {
+            span .state { "paused" } " "
+        }
+        @if summary.priority != 0 {
+            span .state { "priority " (summary.priority) } " "
+        }
         @if summary.extractions_pending > 0 {
             span .state { (summary.extractions_pending) " extractions pending" }
         }

@@ -209,6 +209,10 @@ impl Submissions for Service {
         never()
     }
 
+    async fn steer(&self, _: Request<v1::SteerRequest>) -> Answer<v1::SteerResponse> {
+        never()
+    }
+
     async fn list_workers(&self, _: Request<v1::ListWorkersRequest>) -> Answer<v1::ListWorkersResponse> {
         Ok(Response::new(v1::ListWorkersResponse { workers: self.0.workers.clone() }))
     }

@@ -14,6 +14,7 @@ use crate::{
 pub(crate) const TESTS: &[Test] = &[
     ("an_attempt_ends_with_its_lease_and_leaves_a_checkpoint", an_attempt_ends_with_its_lease_and_leaves_a_checkpoint),
     ("an_answer_renews_the_lease", an_answer_renews_the_lease),
+    ("reports_that_take_long_to_write_do_not_cost_the_lease", reports_that_take_long_to_write_do_not_cost_the_lease),
     ("where_no_coordinator_is_running_work_goes_on", where_no_coordinator_is_running_work_goes_on),
     ("a_worker_that_stood_still_gives_back_what_it_had", a_worker_that_stood_still_gives_back_what_it_had),
 ];

@@ -2,6 +2,7 @@
 
 mod events;
 mod model;
+mod order;
 mod placement;
 mod random;
 mod setbacks;

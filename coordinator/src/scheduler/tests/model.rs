@@ -10,8 +10,8 @@ use experiment_spec::{
 use crate::scheduler::{
     effects::{Effect, Guard},
     place::Free,
-    reactor::{self, Arrived, Poll, PollAnswer, Reported},
     queue::Ask,
+    reactor::{self, Arrived, Poll, PollAnswer, Reported},
     state::{Capacity, Phase, Scheduler, Step},
 };
 
