@@ -109,7 +109,9 @@ fn never_fits(scheduler: &Scheduler, resources: &Resources, steps: u32) -> Optio
     let more = lacks.len().saturating_sub(MAX_NAMED);
     let more = if more == 0 { String::new() } else { format!("; and {more} more") };
     let asked = asked(resources);
-    Some(format!("{steps} steps fit on no worker that is online: they ask for {asked} ({shown}{more})"))
+    let (fit, ask) =
+        if steps == 1 { ("1 step fits".to_owned(), "it asks") } else { (format!("{steps} steps fit"), "they ask") };
+    Some(format!("{fit} on no worker that is online: {ask} for {asked} ({shown}{more})"))
 }
 
 /// Most workers named in a sentence.

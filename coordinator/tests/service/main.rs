@@ -7,6 +7,7 @@ mod faults;
 mod folder;
 mod lifecycle;
 mod limits;
+mod order;
 mod programs;
 mod support;
 mod users;
