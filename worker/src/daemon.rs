@@ -91,6 +91,7 @@ pub async fn run(config: Config, channel: Channel, shutdown: CancellationToken) 
         interval: Duration::from_secs(1),
         draining: false,
         was_away: false,
+        batch: None,
     };
     tokio::select! {
         result = poll.run(shutdown) => result,

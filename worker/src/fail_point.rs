@@ -13,6 +13,7 @@
 //! | `checkpoint-written` | attempt | the new checkpoint stands, nobody has been told |
 //! | `score-before-report` | attempt | scores and artifacts are there, nothing is on the pipe |
 //! | `score-before-outbox` | daemon | the scores have been read from the pipe, the outbox lacks them |
+//! | `outbox-sync` | daemon | the disk is waited for |
 //! | `outbox-before-send` | daemon | the scores are in the outbox, the coordinator has not been told |
 //! | `outbox-before-ack` | daemon | the coordinator has acknowledged the scores, the outbox still has them |
 //! | `export-before-write` | command line | a file of the report is due, the one before stands |

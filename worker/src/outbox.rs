@@ -19,7 +19,7 @@ use journal::{Journal, has_artifacts};
 use orchestrator_proto::v1::{Progress, Report, attempt_event::Event};
 use segment::Record;
 
-use crate::events;
+use crate::{error::at, events, fail_point};
 
 /// Most reports in one batch, which leaves room for the progress of a hundred attempts (the wire takes 1,000).
 const BATCH_REPORTS: usize = 900;
@@ -43,6 +43,8 @@ pub(crate) enum Kept {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     inner: Mutex<Journal>,
+    /// Held while the disk is waited for, which nobody who only wants to read or write has to wait for as well.
+    syncing: Mutex<()>,
     hold_for_upload: bool,
 }
 
@@ -73,7 +75,7 @@ impl Outbox {
     /// When the folder cannot be read or written; the error names the path.
     pub(crate) fn open(folder: &Path, limit_bytes: u64, hold_for_upload: bool) -> io::Result<Self> {
         let inner = Journal::open(folder, limit_bytes, hold_for_upload)?;
-        Ok(Self { inner: Mutex::new(inner), hold_for_upload })
+        Ok(Self { inner: Mutex::new(inner), syncing: Mutex::new(()), hold_for_upload })
     }
 
     fn inner(&self) -> MutexGuard<'_, Journal> {
@@ -108,10 +110,28 @@ impl Outbox {
             inner.progress.remove(&key);
             inner.ended.insert(key, sequence);
         }
+        drop(inner);
         if durable {
-            inner.sync()?;
+            self.sync(sequence)?;
         }
         Ok(Kept::Yes)
+    }
+
+    /// Waits until the report of that number, and every one before it, is on the disk; those who come meanwhile are
+    /// served by the next wait, all together.
+    fn sync(&self, sequence: u64) -> io::Result<()> {
+        let turn = self.syncing.lock().expect("no holder of the turn panics: it only waits for the disk");
+        let inner = self.inner();
+        let (Some(file), true) = (inner.writer.clone(), inner.synced < sequence) else { return Ok(()) };
+        let written = inner.written;
+        drop(inner);
+        fail_point::passes("outbox-sync");
+        let folder = || self.inner().folder.clone();
+        file.sync_data().map_err(|error| at(&folder())(error))?;
+        let mut inner = self.inner();
+        inner.synced = inner.synced.max(written);
+        drop((inner, turn));
+        Ok(())
     }
 
     /// Notes how far an attempt is; replaces what was noted before.
@@ -124,14 +144,15 @@ impl Outbox {
     /// # Errors
     /// When they cannot be synced: nothing may be sent then.
     pub(crate) fn batch(&self) -> io::Result<Batch> {
+        let written = self.inner().written;
+        self.sync(written)?;
         let mut inner = self.inner();
-        inner.sync()?;
         let mut bytes = 0;
         let mut batch = Batch { reports: Vec::new(), is_full: false };
         for (report, size) in &inner.front {
             bytes += size;
             batch.is_full = batch.reports.len() == BATCH_REPORTS || (bytes > BATCH_BYTES && !batch.reports.is_empty());
-            if batch.is_full || inner.waiting.contains(&report.sequence) {
+            if batch.is_full || inner.waiting.contains(&report.sequence) || report.sequence > inner.synced {
                 break;
             }
             batch.reports.push(report.clone());

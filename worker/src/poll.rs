@@ -11,6 +11,7 @@ use orchestrator_proto::{
 };
 use tokio::{
     sync::mpsc::UnboundedReceiver,
+    task::JoinHandle,
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,8 @@ const LONGEST_CALL: Duration = Duration::from_secs(15);
 const COLLECT: Duration = Duration::from_millis(10);
 /// Bounds for the interval that the coordinator asks for.
 const INTERVAL_MS: std::ops::RangeInclusive<u32> = 10..=60_000;
+/// For so long a poll waits until what it would report is on the disk; then it goes without.
+const DISK_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a daemon that is shut down tries to deliver what its attempts have left.
 const DELIVERY: Duration = Duration::from_secs(3);
 
@@ -50,6 +53,8 @@ pub(crate) struct Poll {
     /// The last call was not answered: the next one only asks for the lease. What has been kept meanwhile may be much,
     /// and take the coordinator longer to write than is left of the lease.
     pub(crate) was_away: bool,
+    /// What is to be sent next, while the disk is waited for.
+    pub(crate) batch: Option<JoinHandle<io::Result<Batch>>>,
 }
 
 /// What came of a call.
@@ -149,13 +154,8 @@ impl Poll {
     }
 
     async fn poll(&mut self, registered: &mut bool) -> Result<Answer, WorkerError> {
-        let batch = if self.was_away { Ok(Batch { reports: Vec::new(), is_full: true }) } else { self.batch().await };
-        let batch = batch.unwrap_or_else(|error| {
-            // Nothing may be sent that is not safe here; the heartbeat goes on.
-            tracing::error!(%error, "reports cannot be synced");
-            Batch { reports: Vec::new(), is_full: false }
-        });
-        let Batch { reports, is_full } = batch;
+        let Batch { reports, is_full } =
+            if self.was_away { Batch { reports: Vec::new(), is_full: true } } else { self.batch().await };
         let sent = reports.last().map(|report| report.sequence);
         let scored = reports.iter().any(events::is_score);
         let request = PollRequest {
@@ -183,8 +183,22 @@ impl Poll {
         self.take(response, sent.unwrap_or(0), is_full).await
     }
 
-    async fn batch(&self) -> Result<Batch, WorkerError> {
-        self.shared.on_disk(|shared| shared.outbox.batch()).await
+    /// What is to be sent; nothing while the disk does not keep up: the heartbeat goes on.
+    async fn batch(&mut self) -> Batch {
+        let batch = self.batch.get_or_insert_with(|| {
+            let shared = Arc::clone(&self.shared);
+            tokio::task::spawn_blocking(move || shared.outbox.batch())
+        });
+        let Ok(batch) = timeout(DISK_PATIENCE, batch).await else {
+            tracing::warn!("the disk does not keep up: reports wait until they are on it");
+            return Batch { reports: Vec::new(), is_full: false };
+        };
+        self.batch = None;
+        batch.unwrap_or_else(|died| Err(io::Error::other(died))).unwrap_or_else(|error| {
+            // Nothing may be sent that is not safe here.
+            tracing::error!(%error, "reports cannot be synced");
+            Batch { reports: Vec::new(), is_full: false }
+        })
     }
 
     fn call_limit(&self) -> Duration {

@@ -6,6 +6,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use experiment_spec::ids::AttemptKey;
@@ -33,8 +34,10 @@ pub(super) struct Journal {
     pub(super) limit_bytes: u64,
     /// Oldest first. The last one is written to when `writer` is there.
     pub(super) segments: VecDeque<Segment>,
-    pub(super) writer: Option<File>,
-    pub(super) unsynced: bool,
+    pub(super) writer: Option<Arc<File>>,
+    /// Numbers of the last report that was written, and of the last one that is known to be on the disk.
+    pub(super) written: u64,
+    pub(super) synced: u64,
     /// Reports of the first segment that are not acknowledged, with their sizes in bytes.
     pub(super) front: VecDeque<(Report, usize)>,
     pub(super) next_sequence: u64,
@@ -87,7 +90,8 @@ impl Journal {
             limit_bytes,
             segments: VecDeque::new(),
             writer: None,
-            unsynced: false,
+            written: 0,
+            synced: 0,
             front: VecDeque::new(),
             next_sequence: 0,
             acknowledged: 0,
@@ -96,6 +100,7 @@ impl Journal {
             progress: BTreeMap::new(),
         };
         let seen = journal.recover(hold_for_upload)?;
+        (journal.written, journal.synced) = (seen, seen);
         journal.next_sequence = reserve(folder, seen)?;
         journal.advance()?;
         Ok(journal)
@@ -181,7 +186,7 @@ impl Journal {
             fs::remove_file(&first.path).map_err(at(&first.path))?;
             if written {
                 self.writer = None;
-                self.unsynced = false;
+                self.synced = self.written;
             }
             self.segments.pop_front();
             self.load_front()?;
@@ -195,7 +200,7 @@ impl Journal {
         if self.writer.is_none() || self.segments.back().is_none_or(|last| last.bytes >= SEGMENT_BYTES) {
             self.start_segment()?;
         }
-        let (Some(file), Some(last)) = (self.writer.as_mut(), self.segments.back_mut()) else {
+        let (Some(mut file), Some(last)) = (self.writer.as_deref(), self.segments.back_mut()) else {
             return Err(io::Error::other("the outbox has no segment to write to"));
         };
         if let Err(error) = file.write_all(&bytes) {
@@ -204,11 +209,11 @@ impl Journal {
             return Err(at(&last.path)(error));
         }
         last.bytes += bytes.len() as u64;
-        self.unsynced = true;
-        if let Record::Report(report) = record
-            && self.segments.len() == 1
-        {
-            self.front.push_back((report, bytes.len()));
+        if let Record::Report(report) = record {
+            self.written = report.sequence;
+            if self.segments.len() == 1 {
+                self.front.push_back((report, bytes.len()));
+            }
         }
         Ok(())
     }
@@ -222,15 +227,15 @@ impl Journal {
             let _ = fs::remove_file(&path);
             return Err(error);
         }
-        self.writer = Some(file);
+        self.writer = Some(Arc::new(file));
         self.segments.push_back(Segment { path, bytes: 0 });
         Ok(())
     }
 
-    pub(super) fn sync(&mut self) -> io::Result<()> {
-        if let (true, Some(file)) = (self.unsynced, &self.writer) {
+    fn sync(&mut self) -> io::Result<()> {
+        if let (true, Some(file)) = (self.synced < self.written, &self.writer) {
             file.sync_data().map_err(at(&self.folder))?;
-            self.unsynced = false;
+            self.synced = self.written;
         }
         Ok(())
     }

@@ -226,7 +226,7 @@ fn what_is_acknowledged_is_let_go_of_also_when_the_disk_cannot_note_it() {
     let segment = segment_files(folder.path()).remove(0);
     let whole = fs::read(&segment).unwrap();
     // Opened for reading only: every write is refused, as on a full disk.
-    outbox.inner().writer = Some(fs::File::open(&segment).unwrap());
+    outbox.inner().writer = Some(std::sync::Arc::new(fs::File::open(&segment).unwrap()));
     assert_eq!(outbox.acknowledge(1), [(first(), succeeded(&[]))]);
     assert!(outbox.is_empty() && outbox.ended().is_empty());
     assert_eq!(fs::read(&segment).unwrap(), whole);

@@ -1,6 +1,9 @@
 //! What a worker does with its attempts while the coordinator does not answer.
 
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use orchestrator_proto::v1::{Released, attempt_event::Event};
 
@@ -8,13 +11,14 @@ use crate::{
     Test,
     coordinator::{PATIENCE, State},
     steps::{state_after, step},
-    worker::{Fixture, ends_within},
+    worker::{Fixture, ends_within, is_alive},
 };
 
 pub(crate) const TESTS: &[Test] = &[
     ("an_attempt_ends_with_its_lease_and_leaves_a_checkpoint", an_attempt_ends_with_its_lease_and_leaves_a_checkpoint),
     ("an_answer_renews_the_lease", an_answer_renews_the_lease),
     ("reports_that_take_long_to_write_do_not_cost_the_lease", reports_that_take_long_to_write_do_not_cost_the_lease),
+    ("a_disk_that_does_not_answer_does_not_cost_the_lease", a_disk_that_does_not_answer_does_not_cost_the_lease),
     ("where_no_coordinator_is_running_work_goes_on", where_no_coordinator_is_running_work_goes_on),
     ("a_worker_that_stood_still_gives_back_what_it_had", a_worker_that_stood_still_gives_back_what_it_had),
 ];
@@ -88,6 +92,30 @@ fn reports_that_take_long_to_write_do_not_cost_the_lease() {
     assert!(!coordinator.state().events(1, 1).any(crate::coordinator::is_last));
     assert_eq!(coordinator.process_of(1, 1), process);
     fixture.end(daemon).unwrap();
+}
+
+fn a_disk_that_does_not_answer_does_not_cost_the_lease() {
+    let fixture = Fixture::new();
+    let coordinator = &fixture.coordinator;
+    coordinator.state().lease_ms = LEASE_MS;
+    // The wait for the disk takes a minute from the twentieth time on.
+    let daemon = fixture.daemon_process("outbox-sync:20:pause");
+    coordinator.assign(1, 1, &step("toy", LONG));
+    let process = coordinator.process_of(1, 1);
+    let (mut seen, mut quiet_since) = (0, Instant::now());
+    while quiet_since.elapsed() < Duration::from_millis(2 * u64::from(LEASE_MS)) {
+        let now = coordinator.state().points(1).len();
+        if std::mem::replace(&mut seen, now) != now {
+            quiet_since = Instant::now();
+        }
+        thread::sleep(PATIENCE / 300);
+    }
+    assert!(is_alive(process), "the attempt goes on");
+    let state = coordinator.state();
+    assert!(!state.events(1, 1).any(crate::coordinator::is_last));
+    assert_eq!(state.last_poll.held, [crate::coordinator::held(1, 1)]);
+    drop(state);
+    daemon.kill();
 }
 
 fn where_no_coordinator_is_running_work_goes_on() {
