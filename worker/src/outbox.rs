@@ -82,7 +82,8 @@ impl Outbox {
         self.inner.lock().expect("no holder of the outbox panics: every step of it returns its errors")
     }
 
-    /// Keeps an event for the coordinator. What ends an attempt, and a checkpoint, is synced to disk before this returns.
+    /// Keeps an event for the coordinator. What ends an attempt is synced to disk before this returns; the rest when it is
+    /// sent, so that nobody who watches over an attempt waits for the disk.
     ///
     /// # Errors
     /// When the disk refuses. Appending it again does no harm, even if it had been written.
@@ -97,7 +98,6 @@ impl Outbox {
             return Ok(Kept::Dropped);
         }
         let terminal = events::is_terminal(&event);
-        let durable = terminal || matches!(event, Event::CheckpointSaved(_));
         let report = report_of(inner.next_sequence, key, event);
         let sequence = report.sequence;
         let waits = self.hold_for_upload && has_artifacts(&report);
@@ -111,7 +111,7 @@ impl Outbox {
             inner.ended.insert(key, sequence);
         }
         drop(inner);
-        if durable {
+        if terminal {
             self.sync(sequence)?;
         }
         Ok(Kept::Yes)
