@@ -131,6 +131,18 @@ pub(crate) enum Command {
     /// Data sets
     #[command(subcommand)]
     Data(DataCommand),
+    /// Copy the state folder (database, models, features) to a new folder; a coordinator may be at work in it
+    #[command(after_help = "Example: orchestrator backup /mnt/backups/2026-11-27")]
+    Backup {
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+    },
+    /// Make the state folder from a backup; it must hold no database yet
+    #[command(after_help = "Example: orchestrator --home /srv/orchestrator restore /mnt/backups/2026-11-27")]
+    Restore {
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+    },
     /// What this machine can do
     #[command(after_help = "Example: orchestrator doctor")]
     Doctor,

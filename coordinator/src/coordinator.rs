@@ -19,6 +19,7 @@ use tonic::{codec::CompressionEncoding, service::Routes, transport::Server};
 use crate::{
     config::Config,
     error::OpenError,
+    file_system::network_file_system,
     grpc::{blobs::Blobs, fleet::Fleet, submission::Submissions},
     liveness,
     lock::{FolderLock, LockError},
@@ -35,9 +36,9 @@ use crate::{
 };
 
 /// Name of the database in the state folder.
-const DATABASE_FILE: &str = "orchestrator.db";
+pub(crate) const DATABASE_FILE: &str = "orchestrator.db";
 /// Name of the folder of blobs in it.
-const BLOBS_FOLDER: &str = "blobs";
+pub(crate) const BLOBS_FOLDER: &str = "blobs";
 
 /// What the services share.
 #[derive(Clone, Debug)]
@@ -81,6 +82,9 @@ impl Coordinator {
     pub async fn open(config: Config) -> Result<Self, OpenError> {
         let home = config.home.clone();
         fs::create_dir_all(&home).map_err(|error| OpenError::io(&home, error))?;
+        if let Some(kind) = network_file_system(&home).map_err(|error| OpenError::io(&home, error))? {
+            return Err(OpenError::Network { home, kind });
+        }
         let lock = FolderLock::take(&home).map_err(|error| match error {
             LockError::Held(holder) => OpenError::Held { home: home.clone(), holder },
             LockError::Io(error) => OpenError::io(&home, error),

@@ -19,6 +19,18 @@ pub enum OpenError {
         /// The folder.
         home: PathBuf,
     },
+    /// Locks do not hold there.
+    #[error(
+        "state folder {} lies on {kind}, a network file system: locks do not hold there, so two coordinators could write \
+         one database; use a folder on a disk of this machine, and `orchestrator backup` for copies elsewhere",
+        .home.display()
+    )]
+    Network {
+        /// The folder.
+        home: PathBuf,
+        /// Name of the file system.
+        kind: &'static str,
+    },
     /// There is no room.
     #[error("the disk that holds state folder {} is full; make room or use another folder", .home.display())]
     Full {

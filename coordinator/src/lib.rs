@@ -4,10 +4,12 @@
 //! Deliberately absent: tensors, HTML, command lines, and calls to workers (workers call us). Only
 //! `store` has SQL, only `scheduler` decides, only the owner task in `service` changes anything.
 
+mod backup;
 mod clock;
 mod config;
 mod coordinator;
 mod error;
+mod file_system;
 mod grpc;
 mod liveness;
 mod lock;
@@ -15,6 +17,7 @@ mod scheduler;
 mod service;
 mod store;
 
+pub use backup::{Copied, CopyError, backup, restore};
 pub use config::{Config, LEASE, POLL_INTERVAL};
 pub use coordinator::{Coordinator, serve};
 pub use error::OpenError;

@@ -1,5 +1,6 @@
 //! One verb a file.
 
+mod backup;
 mod cancel;
 mod completions;
 mod data;
@@ -47,6 +48,8 @@ pub(crate) async fn dispatch(cli: Cli) -> Outcome {
         Command::Export(args) => export::export(&global, args).await,
         Command::Methods { method } => methods::methods(&global, method.as_deref()),
         Command::Data(command) => data::data(&global, &command),
+        Command::Backup { folder } => backup::backup(&global, &folder).await,
+        Command::Restore { folder } => backup::restore(&global, &folder).await,
         Command::Doctor => doctor::doctor(&global).await,
         Command::Completions { shell } => completions::completions(shell),
         Command::Attempt | Command::Confined { .. } => unreachable!("main starts attempts before there is a runtime"),

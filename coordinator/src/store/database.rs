@@ -52,6 +52,7 @@ impl From<MigrateError> for DatabaseError {
 pub(crate) async fn open(path: &Path) -> std::result::Result<(SqliteConnection, SqlitePool), DatabaseError> {
     let mut writer =
         SqliteConnection::connect_with(&options(path).create_if_missing(true)).await.map_err(StoreError::from)?;
+    check_integrity(&mut writer).await?;
     MIGRATIONS.run(&mut writer).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(MAX_READERS)
@@ -62,7 +63,7 @@ pub(crate) async fn open(path: &Path) -> std::result::Result<(SqliteConnection, 
     Ok((writer, readers))
 }
 
-fn options(path: &Path) -> SqliteConnectOptions {
+pub(super) fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(false)
@@ -75,6 +76,28 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .pragma("cache_size", CACHE)
         .pragma("temp_store", "MEMORY")
         .statement_cache_capacity(PREPARED_STATEMENTS)
+}
+
+/// Looks for damage in the file: pages, records, and what refers to what.
+pub(super) async fn check_integrity(db: &mut SqliteConnection) -> Result<()> {
+    let found: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(3)").fetch_all(&mut *db).await?;
+    if found != ["ok"] {
+        return Err(StoreError::Damaged(format!("{}; `orchestrator restore` brings a backup back", found.join("; "))));
+    }
+    Ok(())
+}
+
+/// Refuses a database that a newer program wrote.
+pub(super) async fn check_version(db: &mut SqliteConnection) -> std::result::Result<(), DatabaseError> {
+    let latest: Option<i64> = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations")
+        .fetch_one(db)
+        .await
+        .map_err(|_| StoreError::Damaged("it has no list of schema steps".to_owned()))?;
+    let known = MIGRATIONS.iter().map(|migration| migration.version).max();
+    match latest {
+        Some(latest) if Some(latest) > known => Err(DatabaseError::Newer(latest)),
+        _ => Ok(()),
+    }
 }
 
 /// A new writing connection in place of one that failed: on some failures `SQLite` ends the transaction by

@@ -1,5 +1,6 @@
 //! The coordinator from outside: a real server on port 0, a real store, workers that only speak.
 
+mod backup;
 mod blobs;
 mod details;
 mod disk;

@@ -1,0 +1,180 @@
+//! A copy of a state folder, also of one at work: the database as it was at one moment, and every blob that it names.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use experiment_spec::ids::ContentHash;
+use orchestrator_proto::content::ContentStore;
+use serde::Serialize;
+
+use crate::{
+    coordinator::{BLOBS_FOLDER, DATABASE_FILE},
+    lock::{FolderLock, LockError},
+    store::copy,
+};
+
+/// What a copy holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Copied {
+    /// Submissions in the database.
+    pub submissions: u64,
+    /// Runs and extractions in it.
+    pub steps: u64,
+    /// Contents that were copied, each checked against its hash.
+    pub blobs: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Contents that the database names and that are not there, or not whole, each with the reason.
+    pub missing: Vec<String>,
+}
+
+/// Why nothing was copied.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The source or the destination is not as it should be.
+    #[error("{0}")]
+    Refused(String),
+    /// The database cannot be read or written.
+    #[error("{}: {reason}", .database.display())]
+    Store {
+        /// The file.
+        database: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// What the operating system says.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> CopyError {
+    let path = path.to_owned();
+    move |source| CopyError::Io { path, source }
+}
+
+fn of_store<E: std::fmt::Display>(database: &Path) -> impl FnOnce(E) -> CopyError {
+    let database = database.to_owned();
+    move |error| CopyError::Store { database, reason: error.to_string() }
+}
+
+/// Copies the state folder `home` to the new folder `destination`; a coordinator may be at work in it meanwhile. The
+/// destination appears whole or not at all.
+///
+/// # Errors
+/// When there is nothing to copy, the destination is there already, or the disk refuses. Contents that are missing are no
+/// error: they are listed.
+pub async fn backup(home: &Path, destination: &Path) -> Result<Copied, CopyError> {
+    let database = home.join(DATABASE_FILE);
+    if !database.is_file() {
+        return Err(CopyError::Refused(format!("{} is no state folder: it has no {DATABASE_FILE}", home.display())));
+    }
+    if destination.exists() {
+        let sentence = format!("{} is there already; name a folder that is not", destination.display());
+        return Err(CopyError::Refused(sentence));
+    }
+    let name = destination.file_name().unwrap_or_default().to_string_lossy();
+    let partial = destination.with_file_name(format!("{name}.partial"));
+    if partial.exists() {
+        fs::remove_dir_all(&partial).map_err(at(&partial))?;
+    }
+    fs::create_dir_all(&partial).map_err(at(&partial))?;
+    let copied = copy_into(&database, home, &partial).await;
+    let copied = copied.and_then(|copied| {
+        fs::rename(&partial, destination).map_err(at(destination))?;
+        let parent = destination.parent().filter(|parent| !parent.as_os_str().is_empty());
+        sync_folder(parent.unwrap_or(Path::new(".")))?;
+        Ok(copied)
+    });
+    if copied.is_err() {
+        // What is left of it would be taken for nothing, and removed by the next try.
+        let _ = fs::remove_dir_all(&partial);
+    }
+    copied
+}
+
+async fn copy_into(database: &Path, home: &Path, partial: &Path) -> Result<Copied, CopyError> {
+    let snapshot = partial.join(DATABASE_FILE);
+    copy::snapshot(database, &snapshot).await.map_err(of_store(database))?;
+    sync_file(&snapshot)?;
+    let named = copy::named(&snapshot).await.map_err(of_store(&snapshot))?;
+    let copied = copy_blobs(named, &home.join(BLOBS_FOLDER), &partial.join(BLOBS_FOLDER))?;
+    sync_folder(partial)?;
+    Ok(copied)
+}
+
+/// Makes the state folder `home` from a copy. It must hold no database yet.
+///
+/// # Errors
+/// When the copy is damaged or of a newer program, when `home` is in use or has a database, or when the disk refuses. Then
+/// `home` has no database.
+pub async fn restore(source: &Path, home: &Path) -> Result<Copied, CopyError> {
+    let (from, database) = (source.join(DATABASE_FILE), home.join(DATABASE_FILE));
+    if !from.is_file() {
+        return Err(CopyError::Refused(format!("{} is no backup: it has no {DATABASE_FILE}", source.display())));
+    }
+    fs::create_dir_all(home).map_err(at(home))?;
+    let _lock = FolderLock::take(home).map_err(|error| match error {
+        LockError::Held(holder) => {
+            CopyError::Refused(format!("state folder {} is held by {holder}; stop it first", home.display()))
+        }
+        LockError::Io(error) => at(home)(error),
+    })?;
+    if database.exists() {
+        let sentence = format!(
+            "{} is there already; nothing is written over it: move it away, or restore to another folder with --home",
+            database.display()
+        );
+        return Err(CopyError::Refused(sentence));
+    }
+    let named = copy::named(&from).await.map_err(of_store(&from))?;
+    let copied = copy_blobs(named, &source.join(BLOBS_FOLDER), &home.join(BLOBS_FOLDER))?;
+    let partial = home.join(format!("{DATABASE_FILE}.partial"));
+    fs::copy(&from, &partial).map_err(at(&partial))?;
+    sync_file(&partial)?;
+    fs::rename(&partial, &database).map_err(at(&database))?;
+    sync_folder(home)?;
+    Ok(copied)
+}
+
+fn copy_blobs(named: copy::Named, from: &Path, to: &Path) -> Result<Copied, CopyError> {
+    let copy::Named { submissions, steps, blobs } = named;
+    let mut copied = Copied { submissions, steps, ..Copied::default() };
+    let (source, target) = (ContentStore::open(from).map_err(at(from))?, ContentStore::open(to).map_err(at(to))?);
+    for hash in blobs {
+        match copy_blob(&source, &target, &hash) {
+            Ok(bytes) => {
+                copied.blobs += 1;
+                copied.bytes += bytes;
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+                copied.missing.push(format!("{}: {error}", source.path(&hash).display()));
+            }
+            Err(error) => return Err(at(&target.path(&hash))(error)),
+        }
+    }
+    Ok(copied)
+}
+
+/// Copies a content and checks it on the way; returns its size in bytes.
+fn copy_blob(source: &ContentStore, target: &ContentStore, hash: &ContentHash) -> io::Result<u64> {
+    let mut reader = File::open(source.path(hash))?;
+    let mut writer = target.writer()?;
+    io::copy(&mut reader, &mut writer)?;
+    Ok(writer.finish(Some(*hash))?.1)
+}
+
+fn sync_file(path: &Path) -> Result<(), CopyError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(at(path))
+}
+
+fn sync_folder(path: &Path) -> Result<(), CopyError> {
+    sync_file(path)
+}

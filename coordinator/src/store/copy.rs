@@ -1,0 +1,51 @@
+//! Copies of the database, and what must be copied along.
+
+use std::path::Path;
+
+use experiment_spec::ids::ContentHash;
+use sqlx::{Connection, SqliteConnection};
+
+use super::{
+    database::{self, DatabaseError},
+    error::{StoreError, damaged},
+};
+
+/// What a database names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) submissions: u64,
+    pub(crate) steps: u64,
+    /// Artifacts, and files of programs.
+    pub(crate) blobs: Vec<ContentHash>,
+}
+
+/// Writes the database as it is now to a new file, in one piece; others may go on writing.
+pub(crate) async fn snapshot(from: &Path, to: &Path) -> Result<(), DatabaseError> {
+    let mut db = SqliteConnection::connect_with(&database::options(from)).await.map_err(StoreError::from)?;
+    database::check_version(&mut db).await?;
+    sqlx::query("VACUUM INTO ?1").bind(to.to_string_lossy()).execute(&mut db).await.map_err(StoreError::from)?;
+    db.close().await.map_err(StoreError::from)?;
+    Ok(())
+}
+
+/// Checks a database that nobody works on, and says what it names.
+pub(crate) async fn named(path: &Path) -> Result<Named, DatabaseError> {
+    let options = database::options(path).read_only(true).immutable(true);
+    let mut db = SqliteConnection::connect_with(&options).await.map_err(StoreError::from)?;
+    database::check_version(&mut db).await?;
+    database::check_integrity(&mut db).await?;
+    let count = |sql: &'static str| sqlx::query_scalar::<_, i64>(sql);
+    let submissions = count("SELECT COUNT(*) FROM submissions").fetch_one(&mut db).await.map_err(StoreError::from)?;
+    let steps = count("SELECT COUNT(*) FROM steps").fetch_one(&mut db).await.map_err(StoreError::from)?;
+    let hashes: Vec<String> = sqlx::query_scalar(
+        "SELECT hash FROM artifacts
+         UNION SELECT file.value ->> 'hash' FROM steps, json_each(steps.spec_json, '$.run.program.files') AS file
+         ORDER BY 1",
+    )
+    .fetch_all(&mut db)
+    .await
+    .map_err(StoreError::from)?;
+    let read = |hash: String| hash.parse().map_err(|_| DatabaseError::from(damaged("hash of a content", &hash)));
+    let blobs = hashes.into_iter().map(read).collect::<Result<_, _>>()?;
+    Ok(Named { submissions: submissions.cast_unsigned(), steps: steps.cast_unsigned(), blobs })
+}

@@ -1,0 +1,128 @@
+//! Copies of a state folder: of one at work, damaged ones, and back.
+
+use std::{fs, path::Path};
+
+use experiment_spec::ids::ContentHash;
+use orchestrator_coordinator::{Coordinator, backup, restore};
+use orchestrator_proto::v1::{Artifact, Chunk, Succeeded, attempt_event::Event};
+
+use crate::support::{Server, Worker, YAML, catalog, scored, scores_json, start};
+
+async fn put(server: &mut Server, content: &[u8]) -> Artifact {
+    let (hash, bytes) = (ContentHash::of(content).to_string(), content.len() as u64);
+    let chunk = Chunk { hash: hash.clone(), bytes_total: bytes, offset: 0, data: content.to_vec() };
+    server.blobs.put(tokio_stream::iter([chunk])).await.unwrap();
+    Artifact { name: "model".to_owned(), hash, bytes }
+}
+
+/// A coordinator with one run that has left a model, and others that are queued.
+async fn with_a_model(home: &Path) -> (Server, Worker) {
+    let mut server = start(home).await;
+    server.submit(YAML).await;
+    let mut worker = Worker::join(&mut server, "one", 1).await;
+    worker.poll(&mut server).await;
+    let features = put(&mut server, b"features").await;
+    let model = put(&mut server, b"model").await;
+    let left = |scores_json: String, artifact: Artifact| {
+        Event::Succeeded(Succeeded { scores_json, artifacts: vec![artifact], seconds: 1.0 })
+    };
+    worker.started(1, 1, 0);
+    worker.succeed(1, 1, left(String::new(), features));
+    worker.poll(&mut server).await;
+    worker.started(2, 1, 0);
+    worker.succeed(2, 1, left(scores_json(0.25), model));
+    worker.poll(&mut server).await;
+    (server, worker)
+}
+
+#[tokio::test]
+async fn a_coordinator_at_work_is_copied_and_the_copy_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (home, copy, other) = (folder.path().join("home"), folder.path().join("copy"), folder.path().join("other"));
+    let (mut server, mut worker) = with_a_model(&home).await;
+    let copied = backup(&home, &copy).await.unwrap();
+    assert_eq!((copied.submissions, copied.steps, copied.blobs, copied.bytes), (1, 5, 2, 13));
+    assert_eq!(copied.missing, [""; 0]);
+    // What came after it is not in it.
+    worker.started(3, 1, 0);
+    worker.succeed(3, 1, scored(0.75));
+    worker.poll(&mut server).await;
+    let before = server.records("toy").await;
+    assert!(!folder.path().join("copy.partial").exists());
+
+    assert_eq!(restore(&copy, &other).await.unwrap(), copied);
+    let mut second = start(&other).await;
+    assert_eq!(second.states().await, ["succeeded", "succeeded", "assigned", "queued", "queued"]);
+    let records = second.records("toy").await;
+    assert_eq!(records[0], before[0]);
+    // A worker of the first one reports to the second: its lease is not one of this coordinator's.
+    let mut stray = Worker::join(&mut second, "one", 1).await;
+    let given = stray.poll(&mut second).await.assignments;
+    assert_eq!((given[0].step_id, given[0].attempt), (3, 2), "what was at work is given out anew");
+    second.shutdown().await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn nothing_is_written_over_and_nothing_is_half_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let (home, copy) = (folder.path().join("home"), folder.path().join("copy"));
+    let refused = backup(&home, &copy).await.unwrap_err().to_string();
+    assert_eq!(refused, format!("{} is no state folder: it has no orchestrator.db", home.display()));
+    start(&home).await.shutdown().await;
+    backup(&home, &copy).await.unwrap();
+    let refused = backup(&home, &copy).await.unwrap_err().to_string();
+    assert_eq!(refused, format!("{} is there already; name a folder that is not", copy.display()));
+    let refused = restore(&copy, &home).await.unwrap_err().to_string();
+    assert!(refused.contains("is there already; nothing is written over it"), "{refused}");
+    let server = start(&folder.path().join("third")).await;
+    let refused = restore(&copy, &folder.path().join("third")).await.unwrap_err().to_string();
+    assert!(refused.contains("is held by process"), "{refused}");
+    server.shutdown().await;
+    let refused = restore(&home.join("blobs"), &folder.path().join("fourth")).await.unwrap_err().to_string();
+    assert!(refused.ends_with("is no backup: it has no orchestrator.db"), "{refused}");
+}
+
+#[tokio::test]
+async fn what_is_missing_or_damaged_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (home, copy) = (folder.path().join("home"), folder.path().join("copy"));
+    let (server, _) = with_a_model(&home).await;
+    server.shutdown().await;
+    let path = |content: &[u8]| {
+        let name = ContentHash::of(content).to_string();
+        home.join("blobs").join(&name[..2]).join(name)
+    };
+    fs::remove_file(path(b"features")).unwrap();
+    fs::write(path(b"model"), "other").unwrap();
+    let copied = backup(&home, &copy).await.unwrap();
+    assert_eq!((copied.steps, copied.blobs), (5, 0));
+    let told = |content: &[u8], why: &str| {
+        let path = path(content).display().to_string();
+        copied.missing.iter().any(|missing| missing.starts_with(&path) && missing.contains(why))
+    };
+    assert!(told(b"features", "No such file") && told(b"model", "content has the hash"), "{:?}", copied.missing);
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_refused_with_the_cure() {
+    let folder = tempfile::tempdir().unwrap();
+    let (home, copy, other) = (folder.path().join("home"), folder.path().join("copy"), folder.path().join("other"));
+    let (server, _) = with_a_model(&home).await;
+    server.shutdown().await;
+    backup(&home, &copy).await.unwrap();
+    for database in [home.join("orchestrator.db"), copy.join("orchestrator.db")] {
+        let mut bytes = fs::read(&database).unwrap();
+        // Every page but the first one: what is counted and pointed to no longer fits.
+        for byte in bytes[4_096..].iter_mut().step_by(97) {
+            *byte ^= 0x5a;
+        }
+        fs::write(&database, bytes).unwrap();
+    }
+    let config = orchestrator_coordinator::Config::new(&home, catalog(), "0.1.0-test");
+    let refused = Coordinator::open(config).await.unwrap_err().to_string();
+    assert!(refused.contains("orchestrator.db is damaged"), "{refused}");
+    let refused = restore(&copy, &other).await.unwrap_err().to_string();
+    assert!(refused.contains("orchestrator.db is damaged"), "{refused}");
+    assert!(!other.join("orchestrator.db").exists());
+}

@@ -1,0 +1,47 @@
+//! `backup` and `restore`: copies of the state folder.
+
+use std::path::Path;
+
+use orchestrator_coordinator::Copied;
+
+use crate::{
+    cli::Global,
+    exit::{Failure, Outcome},
+    home::Home,
+    output,
+};
+
+/// Copies the state folder to a new one; a coordinator may be at work in it.
+pub(super) async fn backup(global: &Global, folder: &Path) -> Outcome {
+    let home = Home::resolve(global.home.clone())?;
+    let copied = orchestrator_coordinator::backup(home.root(), folder).await;
+    tell(global, &copied.map_err(|error| Failure::request(error.to_string()))?, folder)
+}
+
+/// Makes the state folder from a copy.
+pub(super) async fn restore(global: &Global, folder: &Path) -> Outcome {
+    let home = Home::resolve(global.home.clone())?;
+    let copied = orchestrator_coordinator::restore(folder, home.root()).await;
+    tell(global, &copied.map_err(|error| Failure::request(error.to_string()))?, home.root())
+}
+
+fn tell(global: &Global, copied: &Copied, to: &Path) -> Outcome {
+    if global.json {
+        output::json(copied)?;
+    } else if !global.quiet {
+        let Copied { submissions, steps, blobs, bytes, .. } = copied;
+        output::lines([format!(
+            "{}: {submissions} submissions, {steps} runs and extractions, {blobs} contents of {bytes} bytes, all of them checked",
+            to.display()
+        )])?;
+    }
+    if copied.missing.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = copied.missing.iter().map(|missing| output::printable(missing)).collect();
+    Err(Failure::RunFailed(format!(
+        "{}\n{} contents that the database names were not copied: they are missing or damaged where they should be",
+        lines.join("\n"),
+        lines.len()
+    )))
+}
