@@ -3,8 +3,13 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
+use axum::{
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
 use experiment_spec::catalog::Catalog;
-use orchestrator_coordinator::{Config, Coordinator, OpenError};
+use orchestrator_coordinator::{Config, Coordinator, Metrics, OpenError};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -40,7 +45,10 @@ impl Local {
         let address = listener.local_addr().map_err(|error| Failure::request(format!("no local address: {error}")))?;
         let stop = CancellationToken::new();
         let dashboard = orchestrator_dashboard::router(channel_to(address)?);
-        let app = coordinator.routes().prepare().into_axum_router().merge(dashboard).fallback(no_such_page);
+        let metrics =
+            axum::Router::new().route("/metrics", axum::routing::get(show_metrics)).with_state(coordinator.metrics());
+        let app = coordinator.routes().prepare().into_axum_router().merge(dashboard).merge(metrics);
+        let app = app.fallback(no_such_page);
         let closing = stop.clone();
         let server = tokio::spawn(async move {
             axum::serve(listener, app).with_graceful_shutdown(async move { closing.cancelled().await }).await
@@ -71,9 +79,16 @@ impl Local {
     }
 }
 
+async fn show_metrics(State(metrics): State<Metrics>) -> Response {
+    match metrics.text().await {
+        Ok(text) => ([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], text).into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
+    }
+}
+
 /// A gRPC client reads this status as an unknown method, a person reads the sentence.
-async fn no_such_page() -> (axum::http::StatusCode, &'static str) {
-    (axum::http::StatusCode::NOT_FOUND, "there is no such page; the overview is at /\n")
+async fn no_such_page() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "there is no such page; the overview is at /\n")
 }
 
 fn channel_to(address: SocketAddr) -> Outcome<Channel> {

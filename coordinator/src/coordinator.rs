@@ -33,6 +33,7 @@ use crate::{
         database::{self, DatabaseError},
         error::StoreError,
     },
+    telemetry::Telemetry,
 };
 
 /// Name of the database in the state folder.
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) handle: Handle,
     pub(crate) readers: SqlitePool,
     pub(crate) live: Arc<Live>,
+    pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) written: watch::Receiver<u64>,
     pub(crate) content: Arc<ContentStore>,
 }
@@ -92,12 +94,14 @@ impl Coordinator {
         let content = ContentStore::open(home.join(BLOBS_FOLDER)).map_err(|error| OpenError::io(&home, error))?;
         let opened = database::open(&home.join(DATABASE_FILE)).await;
         let (writer, readers) = opened.map_err(|error| refused(&home, error))?;
-        let owner = Owner::open(writer, readers.clone(), config.lease, lock).await;
+        let telemetry = Telemetry::new(&config.program_version);
+        let owner = Owner::open(writer, readers.clone(), (config.lease, Arc::clone(&telemetry)), lock).await;
         let (owner, live, written) = owner.map_err(|error| refused(&home, error.into()))?;
         let (sender, receiver) = mpsc::channel(MAX_COMMANDS);
         let handle = Handle(sender);
         let sweeper = tokio::spawn(liveness::keep_sweeping(handle.clone(), config.lease));
-        let shared = Shared { config: Arc::new(config), handle, readers, live, written, content: Arc::new(content) };
+        let content = Arc::new(content);
+        let shared = Shared { config: Arc::new(config), handle, readers, live, telemetry, written, content };
         Ok(Self { shared, tasks: Tasks { owner: tokio::spawn(owner.run(receiver)), sweeper } })
     }
 
@@ -112,6 +116,12 @@ impl Coordinator {
         let fleet = FleetServer::new(Fleet(shared.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let blobs = BlobsServer::new(Blobs(shared.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES);
         Routes::new(submissions).add_service(fleet).add_service(blobs)
+    }
+
+    /// Reads out what a monitoring system is to know; may be kept and called as long as the coordinator is at work.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        Metrics(self.shared.clone())
     }
 
     /// Finishes what is being written, closes the store and gives the folder free. Requests that come later
@@ -132,6 +142,24 @@ impl Coordinator {
                 reason: error.to_string(),
             }),
         }
+    }
+}
+
+/// See [`Coordinator::metrics`].
+#[derive(Clone, Debug)]
+pub struct Metrics(Shared);
+
+impl Metrics {
+    /// Content type of the text.
+    pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+    /// Counters and gauges as text, in the text format of Prometheus.
+    ///
+    /// # Errors
+    /// When the coordinator is being stopped, or has too much to do: the sentence says so.
+    pub async fn text(&self) -> Result<String, String> {
+        let census = self.0.handle.ask(Command::Count).await.map_err(|refusal| refusal.to_string())?;
+        Ok(self.0.telemetry.text(&census, &self.0.config.home))
     }
 }
 

@@ -16,8 +16,9 @@ mod lock;
 mod scheduler;
 mod service;
 mod store;
+mod telemetry;
 
 pub use backup::{Copied, CopyError, backup, restore};
 pub use config::{Config, LEASE, POLL_INTERVAL};
-pub use coordinator::{Coordinator, serve};
+pub use coordinator::{Coordinator, Metrics, serve};
 pub use error::OpenError;

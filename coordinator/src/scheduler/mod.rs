@@ -1,5 +1,6 @@
 //! What runs where and when: plain values and functions of them. No clock, no store, no await.
 
+pub(crate) mod census;
 pub(crate) mod effects;
 pub(crate) mod forecast;
 pub(crate) mod place;

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{planning::Planned, refusal::Refusal, reports::Report};
 use crate::{
     scheduler::{
+        census::Census,
         forecast::{Forecast, Group},
         place::Free,
         state::Grant,
@@ -115,6 +116,8 @@ pub(crate) enum Command {
     Steer(Chosen, Change, oneshot::Sender<Answer<u32>>),
     /// What these groups of steps would take.
     Forecast(Vec<Group>, oneshot::Sender<Answer<Forecast>>),
+    /// How many there are of what.
+    Count(oneshot::Sender<Answer<Census>>),
     /// A worker gets nothing new, or gets work again; answered with its name and what it is at work on.
     Drain {
         worker: String,

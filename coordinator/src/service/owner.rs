@@ -20,8 +20,9 @@ use super::{
 use crate::{
     clock::now_ms,
     lock::FolderLock,
-    scheduler::{effects::Effect, forecast, reactor, state::Scheduler, why},
+    scheduler::{census::Census, effects::Effect, forecast, reactor, state::Scheduler, why},
     store::{batch::Batch, database, error::Result, snapshot, workers},
+    telemetry::Telemetry,
 };
 
 /// For so long polls are gathered before they are answered together: little beside the pause between two polls of a
@@ -47,6 +48,7 @@ pub(crate) struct Owner {
     pub(crate) scheduler: Scheduler,
     pub(crate) members: BTreeMap<WorkerId, Member>,
     pub(crate) live: Arc<Live>,
+    pub(crate) telemetry: Arc<Telemetry>,
     /// Counts the writes, so that followers know when to look again.
     pub(crate) changes: watch::Sender<u64>,
     pub(crate) lease: Duration,
@@ -64,7 +66,7 @@ impl Owner {
     pub(crate) async fn open(
         writer: SqliteConnection,
         readers: SqlitePool,
-        lease: Duration,
+        (lease, telemetry): (Duration, Arc<Telemetry>),
         lock: FolderLock,
     ) -> Result<(Self, Arc<Live>, watch::Receiver<u64>)> {
         let live = Arc::new(Live::default());
@@ -75,6 +77,7 @@ impl Owner {
             scheduler: Scheduler::default(),
             members: BTreeMap::new(),
             live: Arc::clone(&live),
+            telemetry,
             changes,
             lease,
             last_sweep: Instant::now(),
@@ -178,6 +181,10 @@ impl Owner {
                 let done = self.guarded(async |owner| Ok(forecast::forecast(&owner.scheduler, &groups))).await;
                 answer(reply, done);
             }
+            Command::Count(reply) => {
+                let done = self.guarded(async |owner| Ok(Census::of(&owner.scheduler, now_ms()))).await;
+                answer(reply, done);
+            }
             Command::Drain { worker, undo, reply } => {
                 let done = self.guarded(async |owner| owner.drain(&worker, undo).await).await;
                 answer(reply, done);
@@ -237,7 +244,10 @@ impl Owner {
     /// The store has these effects: readers may see them.
     pub(crate) fn committed<'a>(&self, effects: impl IntoIterator<Item = &'a Effect> + Clone) {
         self.live.ended(effects.clone());
-        effects.into_iter().for_each(Effect::trace);
+        for effect in effects {
+            effect.trace();
+            self.telemetry.decided(effect);
+        }
         self.changes.send_modify(|count| *count += 1);
     }
 

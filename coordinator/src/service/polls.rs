@@ -78,11 +78,15 @@ impl Owner {
             }
         }
         if !is_empty {
+            let began = Instant::now();
             let mut transaction = Self::begin(&mut self.writer).await?;
             batch.write(&mut transaction).await?;
             transaction.commit().await?;
+            self.telemetry.committed(began.elapsed());
             self.committed(decided.iter().flatten().flat_map(|decided| &decided.effects));
         }
+        let accepted = decided.iter().flatten().map(|decided| decided.accepted.len()).sum();
+        self.telemetry.polled(polls.len(), accepted);
         self.answers(polls, decided).await
     }
 

@@ -25,6 +25,7 @@ use crate::{
         submissions::NewSubmission,
         workers::Registration,
     },
+    telemetry::Telemetry,
 };
 
 pub(super) const TIMEOUT: Duration = Duration::from_secs(15);
@@ -32,7 +33,7 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) async fn open(home: &TempDir) -> Owner {
     let lock = FolderLock::take(home.path()).unwrap();
     let (writer, readers) = database::open(&home.path().join("orchestrator.db")).await.unwrap();
-    Owner::open(writer, readers, TIMEOUT, lock).await.unwrap().0
+    Owner::open(writer, readers, (TIMEOUT, Telemetry::new("0.1.0-test")), lock).await.unwrap().0
 }
 
 /// A submission of one extraction and runs of these seeds.
