@@ -12,7 +12,8 @@ use std::{
 use common::{Lab, eventually, text};
 
 const LIMIT: Duration = Duration::from_mins(2);
-const SPEC: &str = "name: small\ndatasets: [emoji]\nencoder-epochs: 1\nseeds: 2\nmethods: [cca]\nresources: { cpus: 1 }\n";
+const SPEC: &str =
+    "name: small\ndatasets: [emoji]\nencoder-epochs: 1\nseeds: 2\nmethods: [cca]\nresources: { cpus: 1 }\n";
 
 /// Body of an answer with status 200.
 fn get(address: &str, path: &str) -> String {

@@ -1,6 +1,9 @@
 //! Queries with limits, on a freshly migrated file.
 
-use experiment_spec::ids::{AttemptNumber, StepId};
+use experiment_spec::{
+    ids::{AttemptNumber, StepId},
+    run::Resources,
+};
 use sqlx::{Connection, SqliteConnection, SqlitePool, migrate::Migrator, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
@@ -8,6 +11,7 @@ use super::{
     attempts, database,
     logs::{self, MAX_LINES, NewLine},
     metrics::{self, NewPoint},
+    snapshot,
 };
 
 const STEP: &str =
@@ -30,29 +34,59 @@ async fn store() -> (TempDir, SqliteConnection, SqlitePool) {
     (home, db, readers)
 }
 
+/// A result as it was stored before there was a view of scores.
+const SCORED: &str = r#"{"scores":[{"task":"image-to-text","normalisation":"none","map":0.25,"per_category":[],
+    "precision_recall":[],"tied_share":0.0}],"kind":"cpu","selected_iteration":0,"facts":{}}"#;
+
 #[tokio::test]
-async fn the_store_of_the_first_schema_keeps_its_attempts() {
-    let home = tempfile::tempdir().unwrap();
-    let path = home.path().join("orchestrator.db");
-    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
-    let mut db = SqliteConnection::connect_with(&options).await.unwrap();
-    let first = database::MIGRATIONS.iter().take(1).cloned().collect();
-    Migrator { migrations: first, ..Migrator::DEFAULT }.run(&mut db).await.unwrap();
-    for statement in [
-        STEP,
-        "INSERT INTO workers (name, host, cpus, gpus_json, memory_bytes, kind, program_version, state, last_sequence,
-                              registered_at_ms, last_seen_ms)
-         VALUES ('w', 'h', 1, '[]', 0, 'cpu', '0.1.0', 'lost', 0, 0, 0)",
-        "INSERT INTO attempts (step_id, number, worker_id, cpus, gpu_share_milli, memory_bytes, assigned_at_ms, kind)
-         VALUES (1, 1, 1, 1, 0, 0, 7, 'cpu avx2 0.1.0')",
-    ] {
-        sqlx::query(statement).execute(&mut db).await.unwrap();
+async fn the_store_of_every_schema_before_keeps_what_is_in_it() {
+    for steps in 1..database::MIGRATIONS.iter().count() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("orchestrator.db");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let mut db = SqliteConnection::connect_with(&options).await.unwrap();
+        let first = database::MIGRATIONS.iter().take(steps).cloned().collect();
+        Migrator { migrations: first, ..Migrator::DEFAULT }.run(&mut db).await.unwrap();
+        for statement in [
+            if steps < 7 { STEP } else { PRESENT_STEP },
+            "INSERT INTO workers (name, host, cpus, gpus_json, memory_bytes, kind, program_version, state,
+                                  last_sequence, registered_at_ms, last_seen_ms)
+             VALUES ('w', 'h', 1, '[]', 0, 'cpu', '0.1.0', 'lost', 0, 0, 0)",
+            "INSERT INTO attempts (step_id, number, worker_id, cpus, gpu_share_milli, memory_bytes, assigned_at_ms, kind)
+             VALUES (1, 1, 1, 1, 0, 0, 7, 'cpu avx2 0.1.0')",
+            "INSERT INTO submissions (name, file_name, yaml, text_hash, client_version, tables_json, already_scored,
+                                      created_at_ms)
+             VALUES ('s', 'f', '', '', '', '[]', 0, 0)",
+            "INSERT INTO submission_steps (submission_id, position, step_id, label) VALUES (1, 3, 1, 'l')",
+        ] {
+            sqlx::query(statement).execute(&mut db).await.unwrap();
+        }
+        let resources = serde_json::to_string(&Resources::default()).unwrap();
+        sqlx::query("UPDATE steps SET resources_json = ?1").bind(resources).execute(&mut db).await.unwrap();
+        let result = "INSERT INTO results (step_id, attempt, scores_json, seconds) VALUES (1, 1, ?1, 2)";
+        sqlx::query(result).bind(SCORED).execute(&mut db).await.unwrap();
+        if steps < 6 {
+            for task in ["image->text", "text->image"] {
+                let score = "INSERT INTO scores (step_id, task, normalisation, map, tied_share) VALUES (1, ?1, 'none', 0.25, 0)";
+                sqlx::query(score).bind(task).execute(&mut db).await.unwrap();
+            }
+        }
+        db.close().await.unwrap();
+
+        let (_db, readers) = database::open(&path).await.unwrap();
+        let [attempt] = attempts::list(&readers, StepId(1)).await.unwrap().try_into().unwrap();
+        assert_eq!((attempt.assigned_at_ms, attempt.kind.as_deref()), (7, Some("cpu avx2 0.1.0")), "of schema {steps}");
+        assert_eq!(attempt.code_json, None, "nobody knows what it was made by");
+        let scheduler = snapshot::load(&readers, 0).await.unwrap();
+        let step = scheduler.step(StepId(1)).unwrap();
+        assert_eq!((step.asks.len(), step.asks[0].position, step.expected_ms), (1, 3, None));
+        let averages: Vec<Option<f64>> =
+            sqlx::query_scalar("SELECT bi_modal_average FROM results").fetch_all(&readers).await.unwrap();
+        assert_eq!(averages, [(steps < 6).then_some(0.25)], "of schema {steps}");
+        let view: Vec<(i64, String, f64)> =
+            sqlx::query_as("SELECT step_id, task, map FROM scores").fetch_all(&readers).await.unwrap();
+        assert_eq!(view, [(1, "image-to-text".to_owned(), 0.25)]);
     }
-    db.close().await.unwrap();
-    let (_db, readers) = database::open(&path).await.unwrap();
-    let [attempt] = attempts::list(&readers, StepId(1)).await.unwrap().try_into().unwrap();
-    assert_eq!((attempt.assigned_at_ms, attempt.kind.as_deref()), (7, Some("cpu avx2 0.1.0")));
-    assert_eq!(attempt.code_json, None, "nobody knows what it was made by");
 }
 
 #[tokio::test]
