@@ -233,3 +233,17 @@ fn what_is_acknowledged_is_let_go_of_also_when_the_disk_cannot_note_it() {
     let refused = outbox.append(first(), metrics(1)).unwrap_err().to_string();
     assert!(refused.contains(segment.to_str().unwrap()), "{refused}");
 }
+
+#[test]
+fn what_is_not_on_the_disk_is_not_handed_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let outbox = open(folder.path());
+    outbox.append(first(), metrics(1)).unwrap();
+    assert_eq!(sequences(&unsent(&outbox)), [1]);
+    // As if the second one was written while the disk was waited for.
+    outbox.append(first(), metrics(2)).unwrap();
+    let writer = outbox.inner().writer.take();
+    assert_eq!(sequences(&unsent(&outbox)), [1]);
+    outbox.inner().writer = writer;
+    assert_eq!(sequences(&unsent(&outbox)), [1, 2]);
+}
