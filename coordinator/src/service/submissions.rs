@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use experiment_spec::{
-    ids::{AttemptNumber, StepId, SubmissionId, WorkerId},
+    ids::{StepId, SubmissionId, WorkerId},
     run::State,
 };
 use sqlx::SqliteConnection;
@@ -24,7 +24,7 @@ use crate::{
     store::{
         batch::Batch,
         error::Result,
-        queueing::{self, Again, Found, Insert, Link},
+        queueing::{self, Again, Insert, Link},
         snapshot, steps, submissions, workers,
     },
 };
@@ -219,37 +219,31 @@ async fn queue(
     force: bool,
     now_ms: i64,
 ) -> Result<Queued> {
-    let mut known = queueing::find(&mut *db, planned.steps.iter().map(|step| step.fingerprint)).await?;
+    let known = queueing::find(&mut *db, planned.steps.iter().map(|step| step.fingerprint)).await?;
     let mut next_id = queueing::next_id(&mut *db).await?;
     let mut ids: Vec<StepId> = Vec::with_capacity(planned.steps.len());
     let (mut inserts, mut again, mut links) = (Vec::new(), Vec::new(), Vec::with_capacity(planned.steps.len()));
     let mut already_scored = 0;
+    // No two steps of a plan have one fingerprint, so each is looked for once.
     for (position, new) in (0..).zip(&planned.steps) {
         let is_run = new.needs.is_some();
-        let needs = new.needs.map(|index| ids[index]);
-        let found = known.get(&new.fingerprint);
-        let id = match found {
+        let id = match known.get(&new.fingerprint) {
             // What is forced is computed again, but not twice at a time; its features are not.
             Some(found) if !(force && is_run && found.state == State::Succeeded) => {
                 already_scored += u32::from(is_run && found.state == State::Succeeded);
+                if found.state.next() == [State::Queued] {
+                    let (resources, retries, expected_ms) = (new.resources.clone(), new.retries, new.expected_ms);
+                    again.push(Again { found: found.clone(), resources, retries, expected_ms });
+                }
                 found.id
             }
             found => {
                 let (id, nonce) = (StepId(next_id), found.map_or(0, |found| found.next_nonce));
                 next_id += 1;
-                inserts.push(Insert { id, nonce, new, needs });
-                let made = Found { id, state: State::Queued, attempt: AttemptNumber(0), needs, next_nonce: nonce + 1 };
-                known.insert(new.fingerprint, made);
+                inserts.push(Insert { id, nonce, new, needs: new.needs.map(|index| ids[index]) });
                 id
             }
         };
-        if let Some(found) = known.get_mut(&new.fingerprint)
-            && found.state.next() == [State::Queued]
-        {
-            let (resources, retries, expected_ms) = (new.resources.clone(), new.retries, new.expected_ms);
-            again.push(Again { found: found.clone(), resources, retries, expected_ms });
-            found.state = State::Queued;
-        }
         links.push(Link { ask: Ask { submission, round: new.round, position }, step: id, label: &new.label });
         ids.push(id);
     }

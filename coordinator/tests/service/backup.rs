@@ -126,3 +126,21 @@ async fn a_damaged_database_is_refused_with_the_cure() {
     assert!(refused.contains("orchestrator.db is damaged"), "{refused}");
     assert!(!other.join("orchestrator.db").exists());
 }
+
+#[tokio::test]
+async fn damage_that_no_query_at_the_start_would_meet_is_found_at_the_start() {
+    let home = tempfile::tempdir().unwrap();
+    let (server, _) = with_a_model(home.path()).await;
+    server.shutdown().await;
+    let database = home.path().join("orchestrator.db");
+    let mut bytes = fs::read(&database).unwrap();
+    // The history of a step is read when somebody looks at it.
+    let sentence = b"queued by submission 1";
+    let page = bytes.windows(sentence.len()).position(|window| window == sentence).unwrap() / 4_096 * 4_096;
+    bytes[page + 3..page + 5].fill(0xff);
+    fs::write(&database, bytes).unwrap();
+    let config = orchestrator_coordinator::Config::new(home.path(), catalog(), "0.1.0-test");
+    let refused = Coordinator::open(config).await.unwrap_err().to_string();
+    assert!(refused.contains("orchestrator.db is damaged"), "{refused}");
+    assert!(refused.contains("`orchestrator restore` brings a backup back"), "{refused}");
+}
