@@ -80,11 +80,17 @@ pub(super) fn options(path: &Path) -> SqliteConnectOptions {
 
 /// Looks for damage in the file: pages, records, and what refers to what.
 pub(super) async fn check_integrity(db: &mut SqliteConnection) -> Result<()> {
-    let found: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(3)").fetch_all(&mut *db).await?;
-    if found != ["ok"] {
-        return Err(StoreError::Damaged(format!("{}; `orchestrator restore` brings a backup back", found.join("; "))));
+    let found: Vec<String> = match sqlx::query_scalar("PRAGMA quick_check(3)").fetch_all(&mut *db).await {
+        Ok(found) => found,
+        Err(error) => match StoreError::from(error) {
+            StoreError::Damaged(why) => vec![why],
+            other => return Err(other),
+        },
+    };
+    if found == ["ok"] {
+        return Ok(());
     }
-    Ok(())
+    Err(StoreError::Damaged(format!("{}; `orchestrator restore` brings a backup back", found.join("; "))))
 }
 
 /// Refuses a database that a newer program wrote.
