@@ -143,6 +143,16 @@ pub(crate) enum Command {
         #[arg(value_name = "FOLDER")]
         folder: PathBuf,
     },
+    /// Remove contents (models, features, embeddings) that nothing in the database names; a coordinator may be at work
+    #[command(after_help = "Example: orchestrator gc --dry-run")]
+    Gc {
+        /// Only what came so long ago
+        #[arg(long, default_value = "7d", value_name = "TIME", value_parser = humantime::parse_duration)]
+        older_than: std::time::Duration,
+        /// Tell what would be removed; remove nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// What this machine can do
     #[command(after_help = "Example: orchestrator doctor")]
     Doctor,
@@ -215,9 +225,18 @@ pub(crate) struct ServeArgs {
     /// For how long a worker may keep its runs without being heard of: then they are queued again
     #[arg(long, default_value = "15s", value_name = "TIME", value_parser = lease)]
     pub(crate) lease: std::time::Duration,
+    /// Give out nothing while the disk of the state folder has less free than this; 0 = do not look
+    #[arg(long, default_value = "1GiB", value_name = "SIZE", value_parser = free_bytes)]
+    pub(crate) min_free: u64,
     /// Have workers run programs that users submit (`command:`), with the rights of the workers
     #[arg(long)]
     pub(crate) allow_commands: bool,
+}
+
+/// A size like those of a submission, or 0.
+fn free_bytes(text: &str) -> Result<u64, String> {
+    let bytes = if text == "0" { Some(0) } else { experiment_spec::spec::memory_bytes(text) };
+    bytes.ok_or_else(|| "expected a size from 1MiB to 64TiB like 512MiB or 2GiB, or 0".to_owned())
 }
 
 /// A lease: shorter ones run out on a busy machine, longer ones keep the runs of a node that is gone for hours.
@@ -367,5 +386,12 @@ mod tests {
         assert!(lease("soon").unwrap_err().ends_with("expected a time like 15s or 2m"));
         let Command::Serve(serve) = Cli::parse_from(["orchestrator", "serve"]).command else { panic!("serve") };
         assert_eq!(serve.lease, orchestrator_coordinator::LEASE);
+        assert_eq!(serve.min_free, 1 << 30);
+    }
+
+    #[test]
+    fn room_that_stays_free_is_a_size_or_nothing() {
+        assert_eq!((free_bytes("0"), free_bytes("512MiB")), (Ok(0), Ok(512 << 20)));
+        assert!(free_bytes("lots").unwrap_err().ends_with("like 512MiB or 2GiB, or 0"));
     }
 }

@@ -4,7 +4,6 @@
 use std::{net::SocketAddr, time::Duration};
 
 use experiment_spec::catalog::Catalog;
-use orchestrator_coordinator::LEASE;
 use orchestrator_proto::{MAX_MESSAGE_BYTES, v1::submissions_client::SubmissionsClient};
 use tonic::transport::Channel;
 
@@ -65,7 +64,8 @@ impl Session {
         }
         // Only opened to read: nothing of a user's may be run meanwhile by a worker that finds it.
         let for_reading = Catalog { external: None, ..catalog::registries() };
-        let local = Local::start(&home, for_reading, SocketAddr::from(([127, 0, 0, 1], 0)), LEASE).await?;
+        let config = Local::config(&home, for_reading);
+        let local = Local::start(&home, config, SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         Ok(Self { client: client(local.channel()?), local: Some(local) })
     }
 

@@ -33,9 +33,13 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    /// Opens the state folder and listens; port 0 takes a free one. Submissions are checked against `catalog`.
-    pub(crate) async fn start(home: &Home, catalog: Catalog, listen: SocketAddr, lease: Duration) -> Outcome<Self> {
-        let config = Config { lease, ..Config::new(home.root().to_owned(), catalog, catalog::program_version()) };
+    /// What a coordinator in this process is started with: the usual settings. Submissions are checked against `catalog`.
+    pub(crate) fn config(home: &Home, catalog: Catalog) -> Config {
+        Config::new(home.root().to_owned(), catalog, catalog::program_version())
+    }
+
+    /// Opens the state folder and listens; port 0 takes a free one.
+    pub(crate) async fn start(home: &Home, config: Config, listen: SocketAddr) -> Outcome<Self> {
         let coordinator =
             Coordinator::open(config).await.map_err(|error: OpenError| Failure::request(error.to_string()))?;
         // Not before there is somebody to answer: to workers, silence is a lease that runs out, a refusal is none.

@@ -23,6 +23,8 @@ pub struct Config {
     pub lease: Duration,
     /// How often workers are told to poll.
     pub poll_interval: Duration,
+    /// Nothing is given out while the disk of the state folder has fewer bytes free; 0 = it is not looked at.
+    pub min_free_bytes: u64,
 }
 
 impl Config {
@@ -35,6 +37,7 @@ impl Config {
             program_version: program_version.into(),
             lease: LEASE,
             poll_interval: POLL_INTERVAL,
+            min_free_bytes: 0,
         }
     }
 

@@ -19,7 +19,7 @@ use tonic::{codec::CompressionEncoding, service::Routes, transport::Server};
 use crate::{
     config::Config,
     error::OpenError,
-    file_system::network_file_system,
+    file_system::{Floor, network_file_system},
     grpc::{blobs::Blobs, fleet::Fleet, submission::Submissions},
     liveness,
     lock::{FolderLock, LockError},
@@ -95,7 +95,9 @@ impl Coordinator {
         let opened = database::open(&home.join(DATABASE_FILE)).await;
         let (writer, readers) = opened.map_err(|error| refused(&home, error))?;
         let telemetry = Telemetry::new(&config.program_version);
-        let owner = Owner::open(writer, readers.clone(), (config.lease, Arc::clone(&telemetry)), lock).await;
+        let floor = Floor { folder: home.clone(), min_free_bytes: config.min_free_bytes };
+        let settings = (config.lease, floor, Arc::clone(&telemetry));
+        let owner = Owner::open(writer, readers.clone(), settings, lock).await;
         let (owner, live, written) = owner.map_err(|error| refused(&home, error.into()))?;
         let (sender, receiver) = mpsc::channel(MAX_COMMANDS);
         let handle = Handle(sender);

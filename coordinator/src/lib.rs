@@ -4,7 +4,6 @@
 //! Deliberately absent: tensors, HTML, command lines, and calls to workers (workers call us). Only
 //! `store` has SQL, only `scheduler` decides, only the owner task in `service` changes anything.
 
-mod backup;
 mod clock;
 mod config;
 mod coordinator;
@@ -17,8 +16,9 @@ mod scheduler;
 mod service;
 mod store;
 mod telemetry;
+mod upkeep;
 
-pub use backup::{Copied, CopyError, backup, restore};
 pub use config::{Config, LEASE, POLL_INTERVAL};
 pub use coordinator::{Coordinator, Metrics, serve};
 pub use error::OpenError;
+pub use upkeep::{Copied, CopyError, Removed, backup, gc, restore};

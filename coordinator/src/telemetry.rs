@@ -10,6 +10,7 @@ use prometheus::{
 
 use crate::{
     coordinator::DATABASE_FILE,
+    file_system::free_bytes,
     scheduler::{
         census::Census,
         effects::{Because, Effect},
@@ -120,8 +121,8 @@ impl Telemetry {
         let bytes_of = |name: String| std::fs::metadata(home.join(name)).map_or(0, |metadata| metadata.len());
         let database = [String::new(), "-wal".to_owned()].map(|end| bytes_of(format!("{DATABASE_FILE}{end}")));
         self.database_bytes.set(whole(database.iter().sum()));
-        if let Ok(disk) = rustix::fs::statvfs(home) {
-            self.disk_free_bytes.set(whole(disk.f_bavail.saturating_mul(disk.f_frsize)));
+        if let Ok(free) = free_bytes(home) {
+            self.disk_free_bytes.set(whole(free));
         }
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("writing to memory does not fail");

@@ -17,6 +17,8 @@ pub(crate) struct OverviewJson<'a> {
     steps: Vec<StepJson<'a>>,
     runs_left_out: usize,
     workers: Vec<WorkerJson<'a>>,
+    /// Why nothing is given out; null while runs are.
+    halted: Option<&'a str>,
     #[serde(flatten)]
     tables: Document<'a>,
     tables_problem: Option<&'a str>,
@@ -35,6 +37,8 @@ struct SubmissionJson<'a> {
     cancelled: u32,
     extractions_pending: u32,
     seconds_left: Option<f64>,
+    priority: i32,
+    paused: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -90,6 +94,7 @@ impl<'a> OverviewJson<'a> {
             steps: shown.iter().flat_map(|shown| &shown.steps).map(StepJson::of).collect(),
             runs_left_out: shown.map_or(0, |shown| shown.left_out),
             workers: overview.workers.iter().map(WorkerJson::of).collect(),
+            halted: (!overview.halted.is_empty()).then_some(overview.halted.as_str()),
             tables: Document::of(tables.and_then(Result::ok).map_or(&[], |tables| tables.as_slice())),
             tables_problem: tables.and_then(Result::err).map(String::as_str),
         }
@@ -110,6 +115,8 @@ impl<'a> SubmissionJson<'a> {
             cancelled: summary.cancelled,
             extractions_pending: summary.extractions_pending,
             seconds_left: summary.seconds_left_known.then_some(summary.seconds_left),
+            priority: summary.priority,
+            paused: summary.paused,
         }
     }
 }

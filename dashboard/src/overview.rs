@@ -14,6 +14,8 @@ pub(crate) struct Overview {
     /// The submission that was asked for, or the newest; none when there is none at all.
     pub(crate) shown: Option<Shown>,
     pub(crate) workers: Vec<WorkerSummary>,
+    /// Why nothing is given out; empty while runs are.
+    pub(crate) halted: String,
 }
 
 /// One submission from near.

@@ -117,7 +117,8 @@ impl Source {
             Some(summary) => Some(self.look_near(summary).await?),
             None => None,
         };
-        Ok(Overview { at_ms: now_ms(), submissions, shown, workers: workers.into_inner().workers })
+        let v1::ListWorkersResponse { workers, halted } = workers.into_inner();
+        Ok(Overview { at_ms: now_ms(), submissions, shown, workers, halted })
     }
 
     /// The submission of that id or name, among those listed or beyond them.

@@ -9,6 +9,7 @@ use std::{
     fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use experiment_spec::ids::ContentHash;
@@ -105,6 +106,28 @@ impl ContentStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(at(&path)(error)),
         }
+    }
+
+    /// Everything that is here: hash, size in bytes, and when it came (or was mended). What another process removes
+    /// meanwhile is left out.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn list(&self) -> io::Result<Vec<(ContentHash, u64, SystemTime)>> {
+        let mut found = Vec::new();
+        for folder in fs::read_dir(&self.root).map_err(at(&self.root))? {
+            let folder = folder.map_err(at(&self.root))?.path();
+            if folder == self.partial_folder() || !folder.is_dir() {
+                continue;
+            }
+            for entry in fs::read_dir(&folder).map_err(at(&folder))? {
+                let entry = entry.map_err(at(&folder))?;
+                let hash = entry.file_name().to_str().and_then(|name| name.parse().ok());
+                let (Some(hash), Ok(metadata)) = (hash, entry.metadata()) else { continue };
+                found.push((hash, metadata.len(), metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH)));
+            }
+        }
+        Ok(found)
     }
 
     /// Removes the content of that hash, if it is there. Who has it mapped or open keeps it.

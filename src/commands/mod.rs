@@ -1,6 +1,5 @@
 //! One verb a file.
 
-mod backup;
 mod cancel;
 mod completions;
 mod data;
@@ -15,6 +14,7 @@ mod show;
 mod status;
 mod steer;
 mod submit;
+mod upkeep;
 mod why;
 mod worker;
 mod workers;
@@ -48,8 +48,9 @@ pub(crate) async fn dispatch(cli: Cli) -> Outcome {
         Command::Export(args) => export::export(&global, args).await,
         Command::Methods { method } => methods::methods(&global, method.as_deref()),
         Command::Data(command) => data::data(&global, &command),
-        Command::Backup { folder } => backup::backup(&global, &folder).await,
-        Command::Restore { folder } => backup::restore(&global, &folder).await,
+        Command::Backup { folder } => upkeep::backup(&global, &folder).await,
+        Command::Restore { folder } => upkeep::restore(&global, &folder).await,
+        Command::Gc { older_than, dry_run } => upkeep::gc(&global, older_than, dry_run).await,
         Command::Doctor => doctor::doctor(&global).await,
         Command::Completions { shell } => completions::completions(shell),
         Command::Attempt | Command::Confined { .. } => unreachable!("main starts attempts before there is a runtime"),

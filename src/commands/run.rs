@@ -2,7 +2,6 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use orchestrator_coordinator::LEASE;
 use orchestrator_proto::v1;
 use retrieval::datasets::folders::DataFolders;
 use tokio::task::JoinHandle;
@@ -37,7 +36,8 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Outcome {
     // Checked before the state folder is touched: a wrong file changes nothing.
     let mut beside = Beside::new(&args.spec);
     submit::check(&yaml, &file_name, &catalog, &mut beside, global)?;
-    let local = Local::start(&home, catalog, SocketAddr::from(([127, 0, 0, 1], 0)), LEASE).await?;
+    let config = Local::config(&home, catalog);
+    let local = Local::start(&home, config, SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     if !global.quiet && !global.json {
         eprintln!("state folder {}; dashboard {}", home.root().display(), local.url());
     }

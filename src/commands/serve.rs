@@ -1,5 +1,7 @@
 //! `serve`: the coordinator daemon.
 
+use orchestrator_coordinator::Config;
+
 use crate::{
     catalog,
     cli::{Global, ServeArgs},
@@ -23,7 +25,8 @@ pub(super) async fn serve(global: &Global, args: ServeArgs) -> Outcome {
     if !args.allow_commands {
         catalog.external = None;
     }
-    let local = Local::start(&home, catalog, args.listen, args.lease).await?;
+    let config = Config { lease: args.lease, min_free_bytes: args.min_free, ..Local::config(&home, catalog) };
+    let local = Local::start(&home, config, args.listen).await?;
     if global.json {
         output::json(&serde_json::json!({ "address": local.url(), "home": home.root() }))?;
     } else {

@@ -16,14 +16,15 @@ pub(super) async fn status(global: &Global, submission: Option<String>) -> Outco
     let submissions = session.client.list_submissions(v1::ListSubmissionsRequest { name_or_id: named, limit: 0 }).await;
     let workers = session.client.list_workers(v1::ListWorkersRequest {}).await;
     session.close().await;
-    let (submissions, workers) = (submissions?.into_inner().submissions, workers?.into_inner().workers);
+    let submissions = submissions?.into_inner().submissions;
+    let v1::ListWorkersResponse { workers, halted } = workers?.into_inner();
     if let Some(named) = submission
         && submissions.is_empty()
     {
         return Err(Failure::request(format!("there is no submission `{named}`; `orchestrator status` lists them")));
     }
     if global.json {
-        return output::json(&serde_json::json!({ "submissions": submissions, "workers": workers }));
+        return output::json(&serde_json::json!({ "submissions": submissions, "workers": workers, "halted": halted }));
     }
     let rows = submissions.iter().map(|s| {
         let all = s.queued + s.assigned + s.running + s.succeeded + s.failed + s.cancelled;
@@ -62,5 +63,8 @@ pub(super) async fn status(global: &Global, submission: Option<String>) -> Outco
         rows.collect(),
     )?;
     output::lines([String::new()])?;
+    if !halted.is_empty() {
+        output::lines([format!("nothing is given out: {}", output::printable(&halted))])?;
+    }
     super::workers::table(&workers)
 }

@@ -255,7 +255,8 @@ impl v1::submissions_server::Submissions for Submissions {
         let rows = workers::all(&self.shared.readers).await.map_err(Refusal::from)?;
         let live = self.shared.live.workers();
         let summaries: Result<_, Refusal> = rows.into_iter().map(|row| encode::worker(row, &live)).collect();
-        Ok(Response::new(v1::ListWorkersResponse { workers: summaries? }))
+        let halted = self.shared.live.halted().unwrap_or_default();
+        Ok(Response::new(v1::ListWorkersResponse { workers: summaries?, halted }))
     }
 
     async fn drain_worker(

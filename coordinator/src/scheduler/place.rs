@@ -36,7 +36,7 @@ impl Free {
 /// Steps to assign to this worker now, with what each is granted.
 pub(crate) fn place(scheduler: &Scheduler, id: WorkerId, free: &Free, now_ms: i64) -> Vec<(StepId, Grant)> {
     let Some(worker) = scheduler.workers.get(&id) else { return Vec::new() };
-    if !worker.takes_work(now_ms) {
+    if !worker.takes_work(now_ms) || scheduler.halted.is_some() {
         return Vec::new();
     }
     let mut left = Left::of(worker, free);
@@ -193,6 +193,6 @@ fn gpu_share(asked: &Resources, capacity: &Capacity) -> Option<u32> {
 
 /// A size for people.
 #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
-pub(super) fn gibibytes(bytes: u64) -> String {
+pub(crate) fn gibibytes(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }

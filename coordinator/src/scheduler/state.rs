@@ -111,6 +111,8 @@ pub(crate) struct Scheduler {
     standings: BTreeMap<SubmissionId, Standing>,
     waiting: BTreeMap<StepId, BTreeSet<StepId>>,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    /// Why nothing is given out at present, in a sentence without its subject.
+    pub(crate) halted: Option<String>,
     /// What the tokens of new leases are mixed from: drawn at each start, so that no two starts give the same ones.
     lease_salt: u64,
 }

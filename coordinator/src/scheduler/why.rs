@@ -56,6 +56,9 @@ fn queued(scheduler: &Scheduler, step: &Step, draining: &BTreeSet<WorkerId>, now
         told.push(paused(scheduler, step));
         return told;
     }
+    if let Some(halted) = &scheduler.halted {
+        told.push(format!("is not given out, nor is anything else: {halted}"));
+    }
     let before = scheduler.ready().take_while(|other| other.id != step.id).count();
     told.push(match before {
         0 => "stands first in the queue".to_owned(),

@@ -28,6 +28,7 @@ pub(crate) struct LiveWorker {
 struct Inner {
     progress: HashMap<StepId, Progress>,
     workers: HashMap<WorkerId, LiveWorker>,
+    halted: Option<String>,
 }
 
 /// The shared view.
@@ -74,6 +75,16 @@ impl Live {
             Some(worker) => inner.workers.insert(id, worker),
             None => inner.workers.remove(&id),
         };
+    }
+
+    /// Why nothing is given out; none while runs are.
+    pub(crate) fn set_halted(&self, why: Option<String>) {
+        self.inner().halted = why;
+    }
+
+    /// See [`Live::set_halted`].
+    pub(crate) fn halted(&self) -> Option<String> {
+        self.inner().halted.clone()
     }
 
     /// Every worker that is online.

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     clock::now_ms,
+    file_system::Floor,
     lock::FolderLock,
     scheduler::{census::Census, effects::Effect, forecast, reactor, state::Scheduler, why},
     store::{batch::Batch, database, error::Result, snapshot, workers},
@@ -52,6 +53,7 @@ pub(crate) struct Owner {
     /// Counts the writes, so that followers know when to look again.
     pub(crate) changes: watch::Sender<u64>,
     pub(crate) lease: Duration,
+    pub(crate) floor: Floor,
     pub(crate) last_sweep: Instant,
     /// See [`Scheduler::lease_salt`].
     pub(crate) lease_salt: u64,
@@ -66,7 +68,7 @@ impl Owner {
     pub(crate) async fn open(
         writer: SqliteConnection,
         readers: SqlitePool,
-        (lease, telemetry): (Duration, Arc<Telemetry>),
+        (lease, floor, telemetry): (Duration, Floor, Arc<Telemetry>),
         lock: FolderLock,
     ) -> Result<(Self, Arc<Live>, watch::Receiver<u64>)> {
         let live = Arc::new(Live::default());
@@ -80,6 +82,7 @@ impl Owner {
             telemetry,
             changes,
             lease,
+            floor,
             last_sweep: Instant::now(),
             lease_salt: RandomState::new().build_hasher().finish(),
             stale: true,
@@ -217,6 +220,7 @@ impl Owner {
 
     pub(super) async fn rebuild(&mut self) -> Result<()> {
         self.scheduler = snapshot::load(&self.readers, self.lease_salt).await?;
+        self.look_at_disk();
         let known = std::mem::take(&mut self.members);
         for row in workers::all(&self.readers).await?.into_iter().filter(|row| row.state == "online") {
             let id = WorkerId(row.id);
@@ -282,6 +286,7 @@ impl Owner {
     pub(crate) async fn sweep(&mut self, now: Instant) -> Answer<u32> {
         let stood_still = now.saturating_duration_since(self.last_sweep) > self.lease / 2;
         self.last_sweep = now;
+        self.look_at_disk();
         if stood_still {
             self.members.values_mut().for_each(|member| member.last_seen = now);
             return Ok(0);
@@ -292,6 +297,18 @@ impl Owner {
             self.lose(*id).await?;
         }
         Ok(u32::try_from(lost.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Gives out nothing while the disk is nearly full: what is at work needs the rest.
+    fn look_at_disk(&mut self) {
+        let halted = self.floor.lack();
+        match (&self.scheduler.halted, &halted) {
+            (None, Some(why)) => tracing::warn!(why, "nothing is given out"),
+            (Some(_), None) => tracing::info!("there is room again: runs are given out"),
+            _ => {}
+        }
+        self.live.set_halted(halted.clone());
+        self.scheduler.halted = halted;
     }
 
     pub(crate) async fn lose(&mut self, id: WorkerId) -> Answer<()> {

@@ -37,15 +37,26 @@ pub(crate) async fn named(path: &Path) -> Result<Named, DatabaseError> {
     let count = |sql: &'static str| sqlx::query_scalar::<_, i64>(sql);
     let submissions = count("SELECT COUNT(*) FROM submissions").fetch_one(&mut db).await.map_err(StoreError::from)?;
     let steps = count("SELECT COUNT(*) FROM steps").fetch_one(&mut db).await.map_err(StoreError::from)?;
+    let blobs = blobs(&mut db).await?;
+    Ok(Named { submissions: submissions.cast_unsigned(), steps: steps.cast_unsigned(), blobs })
+}
+
+/// What a database names that others may be at work on.
+pub(crate) async fn named_now(path: &Path) -> Result<Vec<ContentHash>, DatabaseError> {
+    let mut db = SqliteConnection::connect_with(&database::options(path)).await.map_err(StoreError::from)?;
+    database::check_version(&mut db).await?;
+    blobs(&mut db).await
+}
+
+async fn blobs(db: &mut SqliteConnection) -> Result<Vec<ContentHash>, DatabaseError> {
     let hashes: Vec<String> = sqlx::query_scalar(
         "SELECT hash FROM artifacts
          UNION SELECT file.value ->> 'hash' FROM steps, json_each(steps.spec_json, '$.run.program.files') AS file
          ORDER BY 1",
     )
-    .fetch_all(&mut db)
+    .fetch_all(db)
     .await
     .map_err(StoreError::from)?;
     let read = |hash: String| hash.parse().map_err(|_| DatabaseError::from(damaged("hash of a content", &hash)));
-    let blobs = hashes.into_iter().map(read).collect::<Result<_, _>>()?;
-    Ok(Named { submissions: submissions.cast_unsigned(), steps: steps.cast_unsigned(), blobs })
+    hashes.into_iter().map(read).collect()
 }

@@ -5,13 +5,14 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use orchestrator_coordinator::{Config, Coordinator};
-use orchestrator_proto::v1::SubmitRequest;
+use orchestrator_proto::v1::{self, SubmitRequest};
 use tonic::Code;
 
-use crate::support::{Worker, YAML, catalog, start};
+use crate::support::{Worker, YAML, catalog, start, start_with};
 
 /// A small file system of its own, gone with the value.
 struct Disk(tempfile::TempDir);
@@ -19,8 +20,13 @@ struct Disk(tempfile::TempDir);
 impl Disk {
     /// `None`, and a line that says so, where mounting is not allowed.
     fn mount(test: &str) -> Option<Self> {
+        Self::mount_sized(test, "2m")
+    }
+
+    fn mount_sized(test: &str, size: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        if run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(folder.path())) {
+        let options = format!("size={size}");
+        if run(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder.path())) {
             return Some(Self(folder));
         }
         println!("skipped: {test}: no right to mount a file system here");
@@ -78,6 +84,38 @@ async fn a_disk_that_fills_up_refuses_and_nothing_acknowledged_is_lost() {
     server.submissions.submit(large).await.unwrap();
     assert_eq!(server.states().await.len(), 401);
     assert_eq!(worker.poll(&mut server).await.assignments[0].step_id, 1, "it works on");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn nothing_is_given_out_while_the_disk_is_nearly_full() {
+    let Some(disk) = Disk::mount_sized("nothing_is_given_out_while_the_disk_is_nearly_full", "16m") else { return };
+    let config = Config {
+        min_free_bytes: 4 << 20,
+        lease: Duration::from_secs(1),
+        ..Config::new(disk.home(), catalog(), "0.1.0-test")
+    };
+    let mut server = start_with(config).await;
+    server.submit(YAML).await;
+    let mut worker = Worker::join(&mut server, "one", 1).await;
+    let filler = disk.fill();
+    // Looked at a fifth of the lease later at most.
+    let halted = loop {
+        let halted = server.submissions.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner().halted;
+        if !halted.is_empty() {
+            break halted;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let expected = "has 0 MiB free, and 4 MiB are kept free (`serve --min-free`)";
+    assert_eq!(halted, format!("the disk of {} {expected}", disk.home().display()));
+    assert_eq!(worker.poll(&mut server).await.assignments, []);
+    let standing = server.show(1).await.standing;
+    assert_eq!(standing[0], format!("it is not given out, nor is anything else: {halted}"));
+    fs::remove_file(filler).unwrap();
+    while worker.poll(&mut server).await.assignments.is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     server.shutdown().await;
 }
 

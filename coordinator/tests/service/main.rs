@@ -1,6 +1,5 @@
 //! The coordinator from outside: a real server on port 0, a real store, workers that only speak.
 
-mod backup;
 mod blobs;
 mod details;
 mod disk;
@@ -11,4 +10,5 @@ mod limits;
 mod order;
 mod programs;
 mod support;
+mod upkeep;
 mod users;

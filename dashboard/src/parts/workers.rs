@@ -9,6 +9,9 @@ pub(crate) fn section(overview: &Overview) -> Markup {
     html! {
         section #workers aria-labelledby="workers-title" {
             h2 #workers-title { "Workers" }
+            @if !overview.halted.is_empty() {
+                p { span .state .state-failed { "nothing is given out" } " " (overview.halted) }
+            }
             @if overview.workers.is_empty() {
                 p { "None. Runs wait until one joins: " code { "orchestrator worker" } "." }
             } @else {

@@ -23,6 +23,7 @@ pub(crate) struct Fake {
     pub(crate) submissions: Vec<v1::SubmissionSummary>,
     pub(crate) steps: Vec<v1::StepSummary>,
     pub(crate) workers: Vec<v1::WorkerSummary>,
+    pub(crate) halted: String,
     /// In one page, or one a page.
     pub(crate) records: v1::GetRecordsResponse,
     pub(crate) pages: bool,
@@ -63,7 +64,7 @@ pub(crate) fn fake() -> Fake {
                 seconds_left_known: true,
                 ..submission(2, "toy<script>")
             },
-            submission(1, "older"),
+            v1::SubmissionSummary { paused: true, priority: -2, ..submission(1, "older") },
         ],
         steps: vec![
             v1::StepSummary { kind: "extraction".to_owned(), label: "small-cnn".to_owned(), ..step(1, "succeeded") },
@@ -96,6 +97,7 @@ pub(crate) fn fake() -> Fake {
             steps: vec![4],
             ..Default::default()
         }],
+        halted: "the disk of <b>/srv</b> is full".to_owned(),
         records: v1::GetRecordsResponse {
             submission_id: 2,
             name: "toy<script>".to_owned(),
@@ -214,7 +216,7 @@ impl Submissions for Service {
     }
 
     async fn list_workers(&self, _: Request<v1::ListWorkersRequest>) -> Answer<v1::ListWorkersResponse> {
-        Ok(Response::new(v1::ListWorkersResponse { workers: self.0.workers.clone() }))
+        Ok(Response::new(v1::ListWorkersResponse { workers: self.0.workers.clone(), halted: self.0.halted.clone() }))
     }
 
     async fn get_records(&self, request: Request<v1::GetRecordsRequest>) -> Answer<v1::GetRecordsResponse> {

@@ -49,6 +49,9 @@ async fn the_page_shows_everything_and_trusts_nothing() {
         "node-&quot;1&quot;",
         "put aside",
         "3 steps failed on it: &lt;b&gt;killed&lt;/b&gt;",
+        "nothing is given out</span> the disk of &lt;b&gt;/srv&lt;/b&gt; is full",
+        "paused</span>",
+        "priority -2</span>",
         "&lt;script&gt;alert(1)&lt;/script&gt;",
         "0.500",
         "seed 1 running",
@@ -91,6 +94,11 @@ async fn the_json_says_the_same() {
     assert_eq!(overview["submission"], 2);
     assert_eq!(overview["submissions"][0]["seconds_left"], 200.0);
     assert_eq!(overview["submissions"][1]["seconds_left"], serde_json::Value::Null);
+    assert_eq!(
+        (&overview["submissions"][1]["paused"], &overview["submissions"][1]["priority"]),
+        (&true.into(), &(-2).into())
+    );
+    assert_eq!(overview["halted"], "the disk of <b>/srv</b> is full");
     assert_eq!(overview["steps"][0]["label"], "<script>alert(1)</script>");
     assert_eq!(overview["steps"][0]["progress"]["loss"], serde_json::Value::Null);
     assert_eq!(overview["workers"][0]["cpus_used"], 1);

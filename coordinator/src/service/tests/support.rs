@@ -9,6 +9,7 @@ use experiment_spec::{
 use tempfile::TempDir;
 
 use crate::{
+    file_system::Floor,
     lock::FolderLock,
     scheduler::place::Free,
     service::{
@@ -33,7 +34,8 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) async fn open(home: &TempDir) -> Owner {
     let lock = FolderLock::take(home.path()).unwrap();
     let (writer, readers) = database::open(&home.path().join("orchestrator.db")).await.unwrap();
-    Owner::open(writer, readers, (TIMEOUT, Telemetry::new("0.1.0-test")), lock).await.unwrap().0
+    let floor = Floor { folder: home.path().to_owned(), min_free_bytes: 0 };
+    Owner::open(writer, readers, (TIMEOUT, floor, Telemetry::new("0.1.0-test")), lock).await.unwrap().0
 }
 
 /// A submission of one extraction and runs of these seeds.

@@ -61,8 +61,9 @@ fn quantity(cursor: &Cursor<'_>, what: &str, read: fn(&str) -> Option<u64>, prob
     amount
 }
 
-/// Bytes of `2GiB`, `1.5GB`.
-fn memory_bytes(text: &str) -> Option<u64> {
+/// Bytes of `2GiB`, `1.5GB`; `None` for anything else, and outside the bounds of a submission's memory.
+#[must_use]
+pub fn memory_bytes(text: &str) -> Option<u64> {
     const UNITS: [(&str, u64); 8] = [
         ("KiB", 1 << 10),
         ("MiB", 1 << 20),

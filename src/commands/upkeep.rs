@@ -1,8 +1,8 @@
-//! `backup` and `restore`: copies of the state folder.
+//! `backup`, `restore` and `gc`: looking after the state folder.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
-use orchestrator_coordinator::Copied;
+use orchestrator_coordinator::{Copied, Removed};
 
 use crate::{
     cli::Global,
@@ -23,6 +23,19 @@ pub(super) async fn restore(global: &Global, folder: &Path) -> Outcome {
     let home = Home::resolve(global.home.clone())?;
     let copied = orchestrator_coordinator::restore(folder, home.root()).await;
     tell(global, &copied.map_err(|error| Failure::request(error.to_string()))?, home.root())
+}
+
+/// Removes contents that nothing in the database names.
+pub(super) async fn gc(global: &Global, older_than: Duration, dry_run: bool) -> Outcome {
+    let home = Home::resolve(global.home.clone())?;
+    let removed = orchestrator_coordinator::gc(home.root(), older_than, dry_run).await;
+    let removed = removed.map_err(|error| Failure::request(error.to_string()))?;
+    if global.json {
+        return output::json(&removed);
+    }
+    let Removed { blobs, bytes, kept } = removed;
+    let done = if dry_run { "would be removed" } else { "removed" };
+    output::lines([format!("{blobs} contents of {bytes} bytes {done}, {kept} stay")])
 }
 
 fn tell(global: &Global, copied: &Copied, to: &Path) -> Outcome {

@@ -1,9 +1,12 @@
-//! A copy of a state folder, also of one at work: the database as it was at one moment, and every blob that it names.
+//! Looking after a state folder, also one at work: copies of it (the database as it was at one moment, and every content that
+//! it names), and removing what it does not name.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use experiment_spec::ids::ContentHash;
@@ -142,6 +145,48 @@ pub async fn restore(source: &Path, home: &Path) -> Result<Copied, CopyError> {
     fs::rename(&partial, &database).map_err(at(&database))?;
     sync_folder(home)?;
     Ok(copied)
+}
+
+/// What [`gc`] removed, or would.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Removed {
+    /// Contents.
+    pub blobs: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Contents that stay.
+    pub kept: u64,
+}
+
+/// Removes contents of the state folder `home` that its database does not name. A coordinator may be at work: what came
+/// less than `younger` ago stays, since the report that names it may be on its way.
+///
+/// # Errors
+/// When there is no state folder, its database cannot be read, or the operating system refuses.
+pub async fn gc(home: &Path, younger: Duration, dry_run: bool) -> Result<Removed, CopyError> {
+    let database = home.join(DATABASE_FILE);
+    if !database.is_file() {
+        return Err(CopyError::Refused(format!("{} is no state folder: it has no {DATABASE_FILE}", home.display())));
+    }
+    let blobs = home.join(BLOBS_FOLDER);
+    let content = ContentStore::open(&blobs).map_err(at(&blobs))?;
+    // Listed before the database is asked: what comes in between is not looked at.
+    let here = content.list().map_err(at(&blobs))?;
+    let named: HashSet<_> = copy::named_now(&database).await.map_err(of_store(&database))?.into_iter().collect();
+    let mut removed = Removed::default();
+    for (hash, bytes, came) in here {
+        let is_young = SystemTime::now().duration_since(came).map_or(true, |age| age < younger);
+        if is_young || named.contains(&hash) {
+            removed.kept += 1;
+            continue;
+        }
+        if !dry_run {
+            content.remove(&hash).map_err(at(&content.path(&hash)))?;
+        }
+        removed.blobs += 1;
+        removed.bytes += bytes;
+    }
+    Ok(removed)
 }
 
 fn copy_blobs(named: copy::Named, from: &Path, to: &Path) -> Result<Copied, CopyError> {

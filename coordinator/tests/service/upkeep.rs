@@ -1,9 +1,9 @@
 //! Copies of a state folder: of one at work, damaged ones, and back.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use experiment_spec::ids::ContentHash;
-use orchestrator_coordinator::{Coordinator, backup, restore};
+use orchestrator_coordinator::{Coordinator, Removed, backup, gc, restore};
 use orchestrator_proto::v1::{Artifact, Chunk, Succeeded, attempt_event::Event};
 
 use crate::support::{Server, Worker, YAML, catalog, scored, scores_json, start};
@@ -143,4 +143,24 @@ async fn damage_that_no_query_at_the_start_would_meet_is_found_at_the_start() {
     let refused = Coordinator::open(config).await.unwrap_err().to_string();
     assert!(refused.contains("orchestrator.db is damaged"), "{refused}");
     assert!(refused.contains("`orchestrator restore` brings a backup back"), "{refused}");
+}
+
+#[tokio::test]
+async fn contents_that_nothing_names_go_once_they_are_old() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut server, _) = with_a_model(home.path()).await;
+    let stray = put(&mut server, b"left by an attempt that was lost").await;
+    let bytes = stray.bytes;
+    let (hour, none) = (Duration::from_hours(1), Duration::ZERO);
+    let collect = async |younger, dry_run| gc(home.path(), younger, dry_run).await.unwrap();
+    assert_eq!(collect(hour, false).await, Removed { blobs: 0, bytes: 0, kept: 3 }, "its report may be on its way");
+    assert_eq!(collect(none, true).await, Removed { blobs: 1, bytes, kept: 2 });
+    assert_eq!(collect(none, false).await, Removed { blobs: 1, bytes, kept: 2 });
+    assert_eq!(collect(none, false).await, Removed { blobs: 0, bytes: 0, kept: 2 });
+    let request =
+        orchestrator_proto::v1::HasRequest { hashes: vec![stray.hash, ContentHash::of(b"model").to_string()] };
+    assert_eq!(server.blobs.has(request).await.unwrap().into_inner().present, [false, true]);
+    server.shutdown().await;
+    let refused = gc(&home.path().join("blobs"), none, false).await.unwrap_err().to_string();
+    assert!(refused.ends_with("is no state folder: it has no orchestrator.db"), "{refused}");
 }
