@@ -67,18 +67,18 @@ fn states(summary: &SubmissionSummary) -> Markup {
         ("failed", summary.failed),
         ("cancelled", summary.cancelled),
     ];
+    let told = counts.into_iter().filter(|(_, count)| *count > 0);
+    let told = told.map(|(name, count)| (format!("state-{name}"), format!("{count} {name}")));
+    let others = [
+        (summary.extractions_pending > 0).then(|| format!("{} extractions pending", summary.extractions_pending)),
+        summary.paused.then(|| "paused".to_owned()),
+        (summary.priority != 0).then(|| format!("priority {}", summary.priority)),
+    ];
+    let told = told.chain(others.into_iter().flatten().map(|text| (String::new(), text)));
     html! {
-        @for (name, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-            span .state .{ "state-" (name) } { (count) " " (name) } " "
-        }
-        @if summary.paused {
-            span .state { "paused" } " "
-        }
-        @if summary.priority != 0 {
-            span .state { "priority " (summary.priority) } " "
-        }
-        @if summary.extractions_pending > 0 {
-            span .state { (summary.extractions_pending) " extractions pending" }
+        @for (place, (class, text)) in told.enumerate() {
+            @if place > 0 { " · " }
+            span .state .(class) { (text) }
         }
     }
 }
