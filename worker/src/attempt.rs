@@ -89,8 +89,9 @@ impl Attempt {
                 tail: Tail::default(),
                 keeper: Keeper::new(&shared.outbox, key),
             };
-            if let Some(last_word) = watch.run(&fetching) {
-                watch.keep_last_word(&last_word);
+            match watch.run(&fetching) {
+                Some(last_word) => watch.keep_last_word(&last_word),
+                None => shared.folders.leave(key),
             }
             shared.ended(key);
         })?;

@@ -221,9 +221,9 @@ impl Poll {
             .on_disk(move |shared| {
                 for (key, last_word) in shared.outbox.acknowledge(acknowledged) {
                     tracing::debug!(attempt = %key, "its last word is acknowledged");
-                    if matches!(last_word, Event::Succeeded(_))
-                        && let Err(error) = shared.folders.remove(key)
-                    {
+                    if !matches!(last_word, Event::Succeeded(_)) {
+                        shared.folders.leave(key);
+                    } else if let Err(error) = shared.folders.remove(key) {
                         tracing::warn!(attempt = %key, %error, "the folder of a step that is done cannot be removed");
                     }
                 }

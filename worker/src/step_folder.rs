@@ -2,8 +2,10 @@
 //! of the same step finds them.
 
 use std::{
+    collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -19,16 +21,18 @@ const PARTIAL_ATTEMPT: &str = "attempt.partial";
 pub(crate) const CHECKPOINT: &str = "checkpoint.safetensors";
 
 /// The folders of all steps of a worker.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct StepFolders {
     root: PathBuf,
+    /// Where the attempts of this daemon work: folders that failed attempts have left may be many.
+    entered: Mutex<HashMap<AttemptKey, PathBuf>>,
 }
 
 impl StepFolders {
     /// Opens the folders below `root`; those that were not touched for longer than `keep` are removed.
     pub(crate) fn open(root: PathBuf, keep: Duration) -> io::Result<Self> {
         fs::create_dir_all(&root).map_err(at(&root))?;
-        let folders = Self { root };
+        let folders = Self { root, entered: Mutex::default() };
         for folder in folders.all()? {
             let touched = fs::metadata(folder.join(ATTEMPT)).and_then(|metadata| metadata.modified());
             let age = touched.ok().and_then(|touched| SystemTime::now().duration_since(touched).ok());
@@ -57,12 +61,24 @@ impl StepFolders {
             let _ = fs::remove_file(&partial);
             at(&path)(error)
         })?;
+        self.entered().insert(key, folder.clone());
         Ok(folder)
     }
 
-    /// Removes the folder in which this attempt was the last to work.
+    fn entered(&self) -> MutexGuard<'_, HashMap<AttemptKey, PathBuf>> {
+        // Every change is one call: a thread that panicked has left nothing half done.
+        self.entered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This attempt has ended, and its folder stays for the next one.
+    pub(crate) fn leave(&self, key: AttemptKey) {
+        self.entered().remove(&key);
+    }
+
+    /// Removes the folder in which this attempt was the last to work; all are looked at for one of an earlier daemon.
     pub(crate) fn remove(&self, key: AttemptKey) -> io::Result<()> {
-        for folder in self.all()? {
+        let entered = self.entered().remove(&key);
+        for folder in entered.map_or_else(|| self.all(), |folder| Ok(vec![folder]))? {
             if fs::read_to_string(folder.join(ATTEMPT)).is_ok_and(|text| text == named(key)) {
                 fs::remove_dir_all(&folder).map_err(at(&folder))?;
             }
@@ -104,6 +120,12 @@ mod tests {
         assert!(first.join(CHECKPOINT).exists(), "a later attempt works here");
         folders.remove(attempt_key(1, 2, 0)).unwrap();
         assert!(!first.exists() && other.exists());
+        assert_eq!(folders.entered().len(), 1);
+        folders.leave(attempt_key(2, 1, 0));
+        assert_eq!(folders.entered().len(), 0);
+        let third = folders.enter(&one, attempt_key(1, 3, 0)).unwrap();
+        open(Duration::from_hours(1)).remove(attempt_key(1, 3, 0)).unwrap();
+        assert!(!third.exists(), "a later daemon finds it too");
         open(Duration::from_hours(1));
         assert!(other.exists());
         std::thread::sleep(Duration::from_millis(20));
