@@ -108,7 +108,8 @@ fn paused(scheduler: &Scheduler, step: &Step) -> String {
     }
     let paused = step.asks.iter().map(|ask| ask.submission).filter(|id| scheduler.standing(*id).paused);
     let names: Vec<_> = paused.map(|id| id.to_string()).collect();
-    format!("is paused with submission {}; `orchestrator resume {}`", names.join(" and "), names[0])
+    let Some(first) = names.first() else { return "is asked for by no submission".to_owned() };
+    format!("is paused with submission {}; `orchestrator resume {first}`", names.join(" and "))
 }
 
 /// What a step asks for, in words.

@@ -125,7 +125,7 @@ impl Owner {
             decided.effects.iter().filter_map(Effect::assigned).chain(decided.answer.again.iter().copied()).collect()
         };
         let steps: Vec<_> = decided.iter().flatten().flat_map(given).map(|(key, _)| key.step).collect();
-        let mut told = assignments::told(&mut self.writer, &steps).await?;
+        let told = assignments::told(&mut self.writer, &steps).await?;
         let mut answers = Vec::with_capacity(polls.len());
         for (poll, decided) in polls.iter().zip(decided) {
             let Some(decided) = decided else {
@@ -141,7 +141,7 @@ impl Owner {
             }
             self.publish(poll.worker);
             let with_told = |(key, grant): (AttemptKey, Grant)| {
-                let told = told.remove(&key.step).expect("everything that is given out was looked up");
+                let told = told.get(&key.step).cloned().expect("everything that is given out was looked up");
                 Assignment { key, grant, told }
             };
             let assignments = given(&decided).into_iter().map(with_told).collect();

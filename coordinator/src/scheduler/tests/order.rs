@@ -115,6 +115,22 @@ fn what_is_paused_is_not_given_out() {
 }
 
 #[test]
+fn it_is_said_why_something_is_paused() {
+    let mut shared = run(1, 1, 0);
+    shared.asks.push(Ask { submission: SubmissionId(2), round: 0, position: 0 });
+    let forgotten = Step { asks: Vec::new(), ..run(2, 1, 0) };
+    let mut scheduler = scheduler([shared, forgotten]);
+    for submission in [1, 2] {
+        stand(&mut scheduler, submission, Standing { paused: true, ..Standing::default() });
+    }
+    let why = |scheduler: &Scheduler, id| crate::scheduler::why::why(scheduler, StepId(id), &[].into(), 0);
+    assert_eq!(why(&scheduler, 1), ["it is paused with submission 1 and 2; `orchestrator resume 1`"]);
+    assert_eq!(why(&scheduler, 2), ["it is asked for by no submission"]);
+    scheduler.update(StepId(1), |step| step.paused = true);
+    assert_eq!(why(&scheduler, 1), ["it is paused; `orchestrator resume --run 1`"]);
+}
+
+#[test]
 fn a_submission_that_comes_later_may_raise_what_it_shares() {
     let mut scheduler = scheduler([run(1, 1, 0), run(2, 1, 5)]);
     stand(&mut scheduler, 2, Standing { priority: 9, ..Standing::default() });
