@@ -257,6 +257,9 @@ pub(crate) struct WorkerArgs {
     /// Processor cores to offer [default: all]
     #[arg(long)]
     pub(crate) cpus: Option<u32>,
+    /// Take nothing while the disk of the worker's folder has less free than this; 0 = do not look
+    #[arg(long, default_value = "1GiB", value_name = "SIZE", value_parser = free_bytes)]
+    pub(crate) min_free: u64,
     #[command(flatten)]
     pub(crate) tuning: Tuning,
 }

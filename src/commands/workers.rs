@@ -63,6 +63,9 @@ pub(super) fn table(workers: &[WorkerSummary]) -> Outcome {
     output::table(&header, rows.collect())?;
     let aside = workers.iter().filter(|worker| !worker.aside_reason.is_empty());
     output::lines(aside.map(|w| {
+        if w.aside_until_ms == 0 {
+            return format!("worker {} takes nothing: {}", w.name, output::printable(&w.aside_reason));
+        }
         format!(
             "worker {name} gets nothing until {until}, or until `orchestrator drain {name} --undo`: {reason}",
             name = w.name,

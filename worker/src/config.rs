@@ -31,6 +31,8 @@ pub struct Config {
     pub simd: Option<String>,
     /// Most bytes that reports may take on disk while the coordinator is away; 0 = 256 MiB.
     pub outbox_bytes: u64,
+    /// Nothing is taken while the disk of `folder` has fewer bytes free; 0 = it is not looked at.
+    pub min_free_bytes: u64,
     /// Folders of steps that were not touched for so long are removed at the next start.
     pub keep_steps: Duration,
 }
@@ -51,6 +53,7 @@ impl Config {
             checkpoint_every: CheckpointPolicy::default(),
             simd: None,
             outbox_bytes: 0,
+            min_free_bytes: 0,
             keep_steps: Duration::from_hours(14 * 24),
             folder,
         }

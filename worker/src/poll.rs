@@ -20,6 +20,7 @@ use tonic::{Code, Status, transport::Channel};
 use crate::{
     attempt::{Attempt, Stop},
     backoff::Backoff,
+    config::Config,
     error::WorkerError,
     events, fail_point,
     outbox::Batch,
@@ -158,13 +159,16 @@ impl Poll {
             if self.was_away { Batch { reports: Vec::new(), is_full: true } } else { self.batch().await };
         let sent = reports.last().map(|report| report.sequence);
         let scored = reports.iter().any(events::is_score);
+        let halted = self.lack_of_room();
+        let takes = !self.draining && halted.is_empty();
         let request = PollRequest {
             worker_id: self.worker_id,
             reports,
-            cpus_free: if self.draining { 0 } else { self.slots.cpus_free() },
-            gpus_free: if self.draining { Vec::new() } else { self.slots.gpus_free() },
+            cpus_free: if takes { self.slots.cpus_free() } else { 0 },
+            gpus_free: if takes { self.slots.gpus_free() } else { Vec::new() },
             draining: self.draining,
             held: self.held().await?,
+            halted,
         };
         let called_at = std::time::Instant::now();
         let response = match answered(timeout(self.call_limit(), self.client.poll(request)).await)? {
@@ -181,6 +185,18 @@ impl Poll {
         self.shared.lease.renew(called_at);
         self.was_away = false;
         self.take(response, sent.unwrap_or(0), is_full).await
+    }
+
+    /// Why nothing new can be taken: checkpoints and features need room. Empty while there is, or nobody can tell.
+    fn lack_of_room(&self) -> String {
+        let Config { folder, min_free_bytes, .. } = &self.shared.config;
+        let Ok(disk) = rustix::fs::statvfs(folder) else { return String::new() };
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free >= *min_free_bytes {
+            return String::new();
+        }
+        let (free, kept, folder) = (free >> 20, min_free_bytes >> 20, folder.display());
+        format!("the disk of {folder} has {free} MiB free, and {kept} MiB are kept free (`worker --min-free`)")
     }
 
     /// What is to be sent; nothing while the disk does not keep up: the heartbeat goes on.

@@ -159,6 +159,7 @@ pub(crate) fn worker(row: WorkerRow, live: &HashMap<WorkerId, LiveWorker>) -> Re
         Some(now) if row.drained && !now.stopping && now.steps.is_empty() => "drained".to_owned(),
         Some(now) if row.drained || now.stopping => "draining".to_owned(),
         Some(now) if now.aside.is_some() => "put aside".to_owned(),
+        Some(now) if now.halted.is_some() => "halted".to_owned(),
         Some(_) => "online".to_owned(),
     };
     let gpus = snapshot::gpus(&row.gpus_json)?;
@@ -167,7 +168,8 @@ pub(crate) fn worker(row: WorkerRow, live: &HashMap<WorkerId, LiveWorker>) -> Re
     } else {
         gpus.iter().map(|gpu| format!("GPU {} {}", gpu.index, gpu.model)).collect()
     };
-    let (aside_until_ms, aside_reason) = now.and_then(|now| now.aside.clone()).unwrap_or_default();
+    let halted = || now.and_then(|now| now.halted.clone()).map(|why| (0, why));
+    let (aside_until_ms, aside_reason) = now.and_then(|now| now.aside.clone()).or_else(halted).unwrap_or_default();
     Ok(v1::WorkerSummary {
         id: row.id,
         name: row.name,

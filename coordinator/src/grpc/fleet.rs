@@ -58,6 +58,7 @@ impl v1::fleet_server::Fleet for Fleet {
                 gpus: request.gpus_free.iter().map(|gpu| (gpu.index, encode::milli(gpu.share))).collect(),
             },
             draining: request.draining,
+            halted: reports::cut(request.halted, MAX_NAME_BYTES * 5),
             reports: request.reports.into_iter().map(reports::decode).collect(),
         };
         let commands_allowed = self.0.config.commands_allowed();

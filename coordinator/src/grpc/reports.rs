@@ -99,7 +99,7 @@ fn outcome(succeeded: v1::Succeeded) -> Result<Outcome, String> {
 }
 
 /// The text, cut at a character's border to so many bytes.
-fn cut(mut text: String, most: usize) -> String {
+pub(crate) fn cut(mut text: String, most: usize) -> String {
     if text.len() > most {
         text.truncate(text.floor_char_boundary(most));
     }

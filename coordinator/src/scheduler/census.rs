@@ -12,6 +12,7 @@ pub(crate) struct Census {
     running: u64,
     taking_work: u64,
     put_aside: u64,
+    halted: u64,
     drained: u64,
     pub(crate) cores: u64,
     pub(crate) cores_taken: u64,
@@ -34,6 +35,8 @@ impl Census {
                 &mut census.drained
             } else if worker.is_aside(now_ms) {
                 &mut census.put_aside
+            } else if worker.halted.is_some() {
+                &mut census.halted
             } else {
                 &mut census.taking_work
             } += 1;
@@ -55,7 +58,12 @@ impl Census {
     }
 
     /// Of workers that are online.
-    pub(crate) fn workers(&self) -> [(&'static str, u64); 3] {
-        [("taking work", self.taking_work), ("put aside", self.put_aside), ("drained", self.drained)]
+    pub(crate) fn workers(&self) -> [(&'static str, u64); 4] {
+        [
+            ("taking work", self.taking_work),
+            ("put aside", self.put_aside),
+            ("halted", self.halted),
+            ("drained", self.drained),
+        ]
     }
 }

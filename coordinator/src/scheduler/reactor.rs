@@ -47,6 +47,8 @@ pub(crate) struct Poll {
     pub(crate) draining: bool,
     /// Attempts it has, and those it reported about in this poll.
     pub(crate) held: BTreeSet<AttemptKey>,
+    /// Why it takes nothing at present.
+    pub(crate) halted: Option<String>,
 }
 
 /// What a poll is answered, besides new assignments (which are effects).
@@ -123,6 +125,9 @@ pub(crate) fn on_worker_polled(
             Some(Phase::Assigned(_)) => answer.again.push((key, scheduler.workers[&id].taken[&key])),
             _ => give_back(scheduler, id, key, Because::WorkerWithoutIt, now_ms, effects),
         }
+    }
+    if let Some(worker) = scheduler.workers.get_mut(&id) {
+        worker.halted.clone_from(&poll.halted);
     }
     answer.stop = poll.held.iter().copied().filter(|key| !scheduler.is_current(id, *key)).collect();
     release_gone(scheduler, id, &poll.held);

@@ -101,6 +101,8 @@ pub(crate) struct Worker {
     pub(crate) aside: Option<(i64, String)>,
     /// It gets nothing until a user says otherwise.
     pub(crate) drained: bool,
+    /// Why it takes nothing at present, as it says itself.
+    pub(crate) halted: Option<String>,
 }
 
 /// Everything that decisions are made from. Rebuilt from the store on start and after a failed write.
@@ -120,7 +122,7 @@ pub(crate) struct Scheduler {
 impl Worker {
     /// Whether it may get work now.
     pub(crate) fn takes_work(&self, now_ms: i64) -> bool {
-        !self.drained && !self.is_aside(now_ms)
+        !self.drained && self.halted.is_none() && !self.is_aside(now_ms)
     }
 
     /// Whether it gets nothing for now because too much failed on it.

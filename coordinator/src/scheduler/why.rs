@@ -74,8 +74,8 @@ fn queued(scheduler: &Scheduler, step: &Step, draining: &BTreeSet<WorkerId>, now
     if rooms.iter().all(|(.., room)| matches!(room, Room::Never(_))) {
         told.push(format!("fits on no worker that is online; it asks for {}", asked(&step.resources)));
     }
-    told.extend(rooms.iter().take(MAX_WORKERS_NAMED).map(
-        |(id, Worker { name, aside, drained, .. }, room)| match room {
+    told.extend(rooms.iter().take(MAX_WORKERS_NAMED).map(|(id, Worker { name, aside, drained, halted, .. }, room)| {
+        match room {
             Room::Never(lack) => format!("can never go to worker {name}: {lack}"),
             _ if *drained => {
                 format!("cannot go to worker {name} now: it is drained; `orchestrator drain {name} --undo`")
@@ -86,6 +86,7 @@ fn queued(scheduler: &Scheduler, step: &Step, draining: &BTreeSet<WorkerId>, now
                 let minutes = (until_ms - now_ms + 59_999).div_euclid(60_000);
                 format!("cannot go to worker {name} now: it is put aside for another {minutes} min: {reason}")
             }
+            _ if let Some(reason) = halted => format!("cannot go to worker {name} now: {reason}"),
             _ if step.shuns == Some(**id) && others_could_hold(scheduler, step, **id, now_ms) => {
                 format!("waits for a worker other than {name}, on which attempt {} failed", step.attempt)
             }
@@ -93,8 +94,8 @@ fn queued(scheduler: &Scheduler, step: &Step, draining: &BTreeSet<WorkerId>, now
             Room::NotNow(lack) => format!("cannot go to worker {name} now: {lack}"),
             Room::Now if before > 0 => format!("could go to worker {name}, once those before it are given out"),
             Room::Now => format!("goes to worker {name} when it asks for work next"),
-        },
-    ));
+        }
+    }));
     if rooms.len() > MAX_WORKERS_NAMED {
         told.push(format!("has {} more workers to choose from", rooms.len() - MAX_WORKERS_NAMED));
     }

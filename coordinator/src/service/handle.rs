@@ -61,6 +61,8 @@ pub(crate) struct Poll {
     pub(crate) free: Free,
     pub(crate) draining: bool,
     pub(crate) held: BTreeSet<AttemptKey>,
+    /// Why it takes nothing at present; empty while it does.
+    pub(crate) halted: String,
 }
 
 /// One attempt for a worker to start.

@@ -22,6 +22,8 @@ pub(crate) struct LiveWorker {
     pub(crate) last_seen_ms: i64,
     /// It gets nothing until this time, and why.
     pub(crate) aside: Option<(i64, String)>,
+    /// Why it takes nothing at present, as it says itself.
+    pub(crate) halted: Option<String>,
 }
 
 #[derive(Debug, Default)]

@@ -264,6 +264,7 @@ impl Owner {
             steps: worker.taken.keys().map(|key| key.step).collect(),
             last_seen_ms: member.last_seen_ms,
             aside: worker.aside.clone().filter(|_| worker.is_aside(now_ms())),
+            halted: worker.halted.clone(),
         });
         self.live.set_worker(id, shown);
     }

@@ -113,7 +113,8 @@ impl Owner {
                 held.insert(key);
             }
         }
-        let said = reactor::Poll { free: poll.free.clone(), draining: poll.draining, held };
+        let halted = (!poll.halted.is_empty()).then(|| poll.halted.clone());
+        let said = reactor::Poll { free: poll.free.clone(), draining: poll.draining, held, halted };
         let mut answer = reactor::on_worker_polled(&mut self.scheduler, poll.worker, &said, now_ms, &mut effects);
         answer.stop.retain(|key| !accepted.iter().any(|index| poll.reports[*index].key == *key));
         Some(Decided { accepted, last, effects, answer })

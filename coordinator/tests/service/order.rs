@@ -174,3 +174,22 @@ async fn a_submission_of_thousands_of_runs_is_queued_and_cancelled_without_silen
     assert_eq!(summary(&mut server, "1").await.queued, 9_000);
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_worker_that_takes_nothing_says_why() {
+    let home = tempfile::tempdir().unwrap();
+    let mut server = start(home.path()).await;
+    server.submit(&one_run("first", 1, "")).await;
+    let mut worker = Worker::join(&mut server, "one", 1).await;
+    let halted = v1::PollRequest { halted: "its disk is full".to_owned(), ..worker.request() };
+    assert_eq!(server.fleet.poll(halted).await.unwrap().into_inner().assignments, []);
+    let shown =
+        server.submissions.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner().workers.remove(0);
+    assert_eq!(
+        (shown.state.as_str(), shown.aside_reason.as_str(), shown.aside_until_ms),
+        ("halted", "its disk is full", 0)
+    );
+    assert_eq!(worker.poll(&mut server).await.assignments.len(), 1);
+    assert_eq!(server.worker_state("one").await, "online");
+    server.shutdown().await;
+}

@@ -227,6 +227,7 @@ impl Worker {
             gpus_free: Vec::new(),
             draining: false,
             held: self.held.clone(),
+            halted: String::new(),
         }
     }
 

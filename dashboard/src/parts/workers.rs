@@ -36,7 +36,7 @@ fn table(overview: &Overview) -> Markup {
                     tr {
                         th scope="row" { (worker.name) small { " #" (worker.id) } }
                         td {
-                            span .state .state-failed[matches!(worker.state.as_str(), "lost" | "put aside")] { (worker.state) }
+                            span .state .state-failed[matches!(worker.state.as_str(), "lost" | "put aside" | "halted")] { (worker.state) }
                             @if !worker.aside_reason.is_empty() { small class="reason" { (worker.aside_reason) } }
                         }
                         td {

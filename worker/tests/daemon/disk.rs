@@ -22,6 +22,7 @@ use crate::{
 };
 
 pub(crate) const TESTS: &[Test] = &[
+    ("a_worker_takes_nothing_on_a_disk_that_is_nearly_full", a_worker_takes_nothing_on_a_disk_that_is_nearly_full),
     ("a_checkpoint_without_room_fails_its_attempt_alone", a_checkpoint_without_room_fails_its_attempt_alone),
     ("an_outbox_without_room_holds_everything_back", an_outbox_without_room_holds_everything_back),
     ("content_without_room_fails_its_attempt_alone", content_without_room_fails_its_attempt_alone),
@@ -194,5 +195,21 @@ fn content_without_room_fails_its_attempt_alone() {
     succeeds(coordinator, 1, 2, 10);
     coordinator.assign(2, 2, &step("toy", 20));
     succeeds(coordinator, 2, 2, 20);
+    fixture.end(daemon).unwrap();
+}
+
+fn a_worker_takes_nothing_on_a_disk_that_is_nearly_full() {
+    let fixture = Fixture::new();
+    let coordinator = &fixture.coordinator;
+    let daemon = fixture.daemon(|config| config.min_free_bytes = u64::MAX);
+    let poll = coordinator.wait("poll", |state| (state.polls > 1).then(|| state.last_poll.clone()));
+    assert_eq!((poll.cpus_free, poll.gpus_free.len()), (0, 0));
+    let folder = fixture.folder.path().join("worker");
+    assert!(poll.halted.starts_with(&format!("the disk of {} has ", folder.display())), "{}", poll.halted);
+    assert!(poll.halted.ends_with(" MiB are kept free (`worker --min-free`)"), "{}", poll.halted);
+    fixture.end(daemon).unwrap();
+    let daemon = fixture.daemon(|config| config.min_free_bytes = 1);
+    let poll = coordinator.wait("poll", |state| (state.last_poll.cpus_free > 0).then(|| state.last_poll.clone()));
+    assert_eq!(poll.halted, "");
     fixture.end(daemon).unwrap();
 }

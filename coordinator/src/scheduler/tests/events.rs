@@ -169,8 +169,10 @@ fn a_draining_worker_gets_nothing_and_keeps_what_it_has() {
     world.submit(0, &cpus(1));
     world.report(1, key(2, 1), Reported::Succeeded);
     let held = [key(3, 1)].into();
-    let (answer, effects) = world
-        .poll_with(1, &Poll { draining: true, held, free: crate::scheduler::place::Free { cpus: 2, gpus: vec![] } });
+    let (answer, effects) = world.poll_with(
+        1,
+        &Poll { draining: true, held, free: crate::scheduler::place::Free { cpus: 2, gpus: vec![] }, halted: None },
+    );
     assert_eq!((answer.stop.len(), effects.len()), (0, 0));
     assert_eq!(world.given(1, &[key(3, 1)]), [key(4, 1)]);
 }

@@ -131,7 +131,7 @@ impl World {
     pub(super) fn poll(&mut self, worker: i64, held: &[AttemptKey]) -> (PollAnswer, Vec<Effect>) {
         let Some(known) = self.scheduler.workers.get(&WorkerId(worker)) else { return Default::default() };
         let free = Free::all_of(&known.capacity);
-        self.poll_with(worker, &Poll { free, draining: false, held: held.iter().copied().collect() })
+        self.poll_with(worker, &Poll { free, held: held.iter().copied().collect(), ..Poll::default() })
     }
 
     pub(super) fn poll_with(&mut self, worker: i64, poll: &Poll) -> (PollAnswer, Vec<Effect>) {

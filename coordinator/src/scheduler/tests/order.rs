@@ -151,6 +151,24 @@ fn a_large_step_is_not_overtaken_on_a_worker_that_could_hold_it() {
     assert_eq!(place(&scheduler, WorkerId(1), &Free { cpus: 3, gpus: Vec::new() }, 0), []);
 }
 
+#[test]
+fn a_worker_without_room_is_given_nothing_and_says_why() {
+    let mut scheduler = scheduler([run(1, 1, 0)]);
+    let (id, capacity) = (WorkerId(1), cpu_worker(2));
+    let arrived = Arrived { name: "w".to_owned(), capacity: capacity.clone(), drained: false };
+    reactor::on_worker_registered(&mut scheduler, id, arrived, &[].into(), 0, &mut Vec::new());
+    let poll = |scheduler: &mut Scheduler, halted: Option<&str>| {
+        let (free, halted) = (Free::all_of(&capacity), halted.map(str::to_owned));
+        let mut effects = Vec::new();
+        reactor::on_worker_polled(scheduler, id, &Poll { free, halted, ..Poll::default() }, 0, &mut effects);
+        effects.len()
+    };
+    assert_eq!(poll(&mut scheduler, Some("its disk is full")), 0);
+    let why = crate::scheduler::why::why(&scheduler, StepId(1), &[].into(), 0);
+    assert_eq!(why[1..], ["it cannot go to worker w now: its disk is full"]);
+    assert_eq!(poll(&mut scheduler, None), 1);
+}
+
 proptest! {
     /// `check` builds the queue anew and compares; here many changes come one after the other.
     #[test]

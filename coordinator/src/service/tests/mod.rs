@@ -172,6 +172,7 @@ async fn polls_of_several_workers_are_written_together_and_one_bad_one_spoils_on
         free: Free { cpus: 1, gpus: Vec::new() },
         draining: false,
         held: site.held.iter().copied().collect(),
+        halted: String::new(),
     };
     let before = *owner.changes.borrow();
     let answers = owner.guarded(async |owner| owner.polls(&mut [of(&one), of(&two)]).await).await.unwrap();

@@ -125,6 +125,7 @@ pub(super) async fn poll(owner: &mut Owner, site: &mut Site) -> Answer<Polled> {
         free: Free { cpus: 2, gpus: Vec::new() },
         draining: false,
         held: site.held.iter().copied().collect(),
+        halted: String::new(),
     };
     let polled = owner.guarded(async |owner| owner.poll(poll).await).await?;
     site.outbox.retain(|report| report.sequence > polled.acknowledged);
