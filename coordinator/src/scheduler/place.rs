@@ -13,8 +13,11 @@ use super::{
 
 /// Most assignments in one answer: keeps answers small and workers busy for many poll intervals.
 pub(crate) const MAX_ASSIGNMENTS: usize = 64;
-/// Most queued steps looked at for one answer; further ones are of the same submissions as a rule.
+/// Most queued steps looked at for one answer that the worker could hold when empty; further ones are of the same
+/// submissions as a rule.
 const MAX_LOOKED_AT: usize = 1_000;
+/// Most that it could never hold: a large submission for GPUs in front must not keep other workers idle.
+const MAX_PASSED_OVER: usize = 20_000;
 /// A whole GPU in thousandths.
 const WHOLE_GPU: u32 = 1_000;
 
@@ -40,19 +43,21 @@ pub(crate) fn place(scheduler: &Scheduler, id: WorkerId, free: &Free, now_ms: i6
         return Vec::new();
     }
     let mut left = Left::of(worker, free);
+    let whole = Left::whole(&worker.capacity);
     let mut placed = Vec::new();
-    for step in scheduler.ready().take(MAX_LOOKED_AT) {
-        if placed.len() == MAX_ASSIGNMENTS || left.cpus == 0 {
+    let mut looked_at = 0;
+    for step in scheduler.ready().take(MAX_LOOKED_AT + MAX_PASSED_OVER) {
+        if placed.len() == MAX_ASSIGNMENTS || left.cpus == 0 || looked_at == MAX_LOOKED_AT {
             break;
         }
+        if whole.grant(&step.resources, &worker.capacity).is_none() {
+            continue;
+        }
+        looked_at += 1;
         if matches!(step.phase, Phase::Ready { not_before_ms } if still_pauses(not_before_ms, now_ms)) {
             continue;
         }
         if step.shuns == Some(id) && others_could_hold(scheduler, step, id, now_ms) {
-            continue;
-        }
-        let whole = Left::whole(&worker.capacity);
-        if whole.grant(&step.resources, &worker.capacity).is_none() {
             continue;
         }
         let Some(grant) = left.grant(&step.resources, &worker.capacity) else { break };

@@ -169,6 +169,17 @@ fn a_worker_without_room_is_given_nothing_and_says_why() {
     assert_eq!(poll(&mut scheduler, None), 1);
 }
 
+#[test]
+fn what_a_worker_can_never_hold_hides_nothing_behind_it() {
+    let for_gpus = Resources { device: experiment_spec::run::Device::Cuda, ..cpus(1) };
+    let in_front = (1..=3_000).map(|id| Step { resources: for_gpus.clone(), ..run(id, 1, 0) });
+    let mut scheduler = scheduler(in_front.chain([run(5_000, 1, 1)]));
+    let arrived = Arrived { name: "w".to_owned(), capacity: cpu_worker(2), drained: false };
+    reactor::on_worker_registered(&mut scheduler, WorkerId(1), arrived, &[].into(), 0, &mut Vec::new());
+    let placed = place(&scheduler, WorkerId(1), &Free::all_of(&cpu_worker(2)), 0);
+    assert_eq!(placed.into_iter().map(|(step, _)| step).collect::<Vec<_>>(), [StepId(5_000)]);
+}
+
 proptest! {
     /// `check` builds the queue anew and compares; here many changes come one after the other.
     #[test]
