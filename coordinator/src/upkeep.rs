@@ -83,24 +83,16 @@ pub async fn backup(home: &Path, destination: &Path) -> Result<Copied, CopyError
         let sentence = format!("{} is there already; name a folder that is not", destination.display());
         return Err(CopyError::Refused(sentence));
     }
-    let name = destination.file_name().unwrap_or_default().to_string_lossy();
-    let partial = destination.with_file_name(format!("{name}.partial"));
-    if partial.exists() {
-        fs::remove_dir_all(&partial).map_err(at(&partial))?;
-    }
-    fs::create_dir_all(&partial).map_err(at(&partial))?;
-    let copied = copy_into(&database, home, &partial).await;
-    let copied = copied.and_then(|copied| {
-        fs::rename(&partial, destination).map_err(at(destination))?;
-        let parent = destination.parent().filter(|parent| !parent.as_os_str().is_empty());
-        sync_folder(parent.unwrap_or(Path::new(".")))?;
-        Ok(copied)
-    });
-    if copied.is_err() {
-        // What is left of it would be taken for nothing, and removed by the next try.
-        let _ = fs::remove_dir_all(&partial);
-    }
-    copied
+    let parent = destination.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(at(parent))?;
+    // Removed again unless it gets its name.
+    let partial = tempfile::Builder::new().prefix(".orchestrator-backup-").tempdir_in(parent).map_err(at(parent))?;
+    let copied = copy_into(&database, home, partial.path()).await?;
+    fs::rename(partial.path(), destination).map_err(at(destination))?;
+    // It bears another name now: nothing is left to be removed.
+    let _ = partial.keep();
+    sync_folder(parent)?;
+    Ok(copied)
 }
 
 async fn copy_into(database: &Path, home: &Path, partial: &Path) -> Result<Copied, CopyError> {
@@ -159,7 +151,7 @@ pub struct Removed {
 }
 
 /// Removes contents of the state folder `home` that its database does not name. A coordinator may be at work: what came
-/// less than `younger` ago stays, since the report that names it may be on its way.
+/// or was asked for less than `younger` ago stays, since the report that names it may be on its way.
 ///
 /// # Errors
 /// When there is no state folder, its database cannot be read, or the operating system refuses.
@@ -174,9 +166,10 @@ pub async fn gc(home: &Path, younger: Duration, dry_run: bool) -> Result<Removed
     let here = content.list().map_err(at(&blobs))?;
     let named: HashSet<_> = copy::named_now(&database).await.map_err(of_store(&database))?.into_iter().collect();
     let mut removed = Removed::default();
+    let is_young = |came: SystemTime| SystemTime::now().duration_since(came).map_or(true, |age| age < younger);
     for (hash, bytes, came) in here {
-        let is_young = SystemTime::now().duration_since(came).map_or(true, |age| age < younger);
-        if is_young || named.contains(&hash) {
+        // Looked at again: it may have been wanted anew meanwhile.
+        if named.contains(&hash) || is_young(came) || content.wanted_at(&hash).is_none_or(is_young) {
             removed.kept += 1;
             continue;
         }

@@ -108,7 +108,23 @@ impl ContentStore {
         }
     }
 
-    /// Everything that is here: hash, size in bytes, and when it came (or was mended). What another process removes
+    /// Whether there is content under that hash; from now on it counts as just wanted, see [`ContentStore::wanted_at`].
+    #[must_use]
+    pub fn want(&self, hash: &ContentHash) -> bool {
+        let Ok(file) = File::open(self.path(hash)) else { return false };
+        // Where the time cannot be set the content is as good.
+        let _ = file.set_modified(SystemTime::now());
+        true
+    }
+
+    /// When the content came, was mended, or was last wanted by somebody who would else have sent it; `None` when it is
+    /// absent.
+    #[must_use]
+    pub fn wanted_at(&self, hash: &ContentHash) -> Option<SystemTime> {
+        fs::metadata(self.path(hash)).and_then(|metadata| metadata.modified()).ok()
+    }
+
+    /// Everything that is here: hash, size in bytes, and [`ContentStore::wanted_at`]. What another process removes
     /// meanwhile is left out.
     ///
     /// # Errors
@@ -161,7 +177,7 @@ impl ContentStore {
         }
         let mut file = File::open(source).map_err(at(source))?;
         let (hash, bytes) = hash_of(&mut file).map_err(at(source))?;
-        if self.verify(&hash)? {
+        if self.verify(&hash)? && self.want(&hash) {
             return Ok((hash, bytes));
         }
         file.sync_all().map_err(at(source))?;

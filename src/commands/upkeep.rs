@@ -53,7 +53,8 @@ fn tell(global: &Global, copied: &Copied, to: &Path) -> Outcome {
     }
     let lines: Vec<String> = copied.missing.iter().map(|missing| output::printable(missing)).collect();
     Err(Failure::RunFailed(format!(
-        "{}\n{} contents that the database names were not copied: they are missing or damaged where they should be",
+        "{}\n{} contents that the database names were not copied, for the reasons above: an older backup may have them, and \
+         `orchestrator submit --force` computes their runs again",
         lines.join("\n"),
         lines.len()
     )))

@@ -34,7 +34,7 @@ impl v1::blobs_server::Blobs for Blobs {
         let hashes: Result<Vec<_>, _> = hashes.iter().map(|hash| convert::hash("hashes", hash)).collect();
         let hashes = hashes.map_err(|e| refused(&e))?;
         let content = Arc::clone(&self.0.content);
-        let present = spawn_blocking(move || hashes.iter().map(|hash| content.has(hash)).collect());
+        let present = spawn_blocking(move || hashes.iter().map(|hash| content.want(hash)).collect());
         Ok(Response::new(v1::HasResponse { present: present.await.map_err(|e| gone(&e))? }))
     }
 
@@ -64,7 +64,7 @@ impl v1::blobs_server::Blobs for Blobs {
             return Err(Status::invalid_argument(format!("bytes_total: {total}, at most {MAX_BLOB_BYTES} are taken")));
         }
         let content = Arc::clone(&self.0.content);
-        if content.has(&hash) {
+        if content.want(&hash) {
             return Ok(Response::new(v1::PutResponse { already_present: true }));
         }
         let mut writer = spawn_blocking(move || content.writer()).await.map_err(|e| gone(&e))?.map_err(|e| disk(&e))?;

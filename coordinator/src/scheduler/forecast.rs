@@ -65,6 +65,10 @@ impl Group {
 /// What these steps will take.
 pub(crate) fn forecast(scheduler: &Scheduler, groups: &[Group]) -> Forecast {
     let mut forecast = Forecast::default();
+    if groups.is_empty() {
+        // Nothing to do is done, whatever others have queued.
+        return Forecast { seconds_left: Some(0.0), ..forecast };
+    }
     for Group { resources, steps, all, .. } in groups {
         let hours = all.seconds / 3_600.0;
         forecast.core_hours += hours * f64::from(resources.cpus.max(1));

@@ -286,6 +286,16 @@ impl Scheduler {
         self.steps.values().filter(move |step| step.is_asked_by(submission)).map(|step| step.id)
     }
 
+    /// The extractions that these steps wait for and that would be given out later than at this priority.
+    pub(crate) fn held_back_by(&self, steps: &[StepId], priority: i32) -> Vec<StepId> {
+        let present = |step: &Step| {
+            let asked = step.asks.iter().map(|ask| self.standing(ask.submission).priority).max();
+            step.priority.or(asked).unwrap_or_default()
+        };
+        let needs: BTreeSet<StepId> = steps.iter().filter_map(|id| self.steps.get(id)?.needs).collect();
+        needs.into_iter().filter(|id| self.steps.get(id).is_some_and(|step| present(step) < priority)).collect()
+    }
+
     /// Whether a step that may be assigned stands in the queue: it does unless it is paused.
     pub(crate) fn is_queued(&self, step: &Step) -> bool {
         Place::of(step, &self.standings).is_some()

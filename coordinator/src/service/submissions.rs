@@ -131,7 +131,11 @@ impl Owner {
     /// Changes when steps are given out: all of a submission, or these. Returns how many live ones it is about.
     pub(crate) async fn steer(&mut self, chosen: Chosen, change: Change) -> Answer<u32> {
         let now_ms = now_ms();
-        let (submission, ids) = self.find(chosen).await?;
+        let (submission, mut ids) = self.find(chosen).await?;
+        if let Change::Priority(priority) = change {
+            // A run goes no earlier than its features.
+            ids.extend(self.scheduler.held_back_by(&ids, priority));
+        }
         let mut transaction = Self::begin(&mut self.writer).await?;
         if let Some(id) = submission {
             match change {

@@ -78,7 +78,7 @@ pub(super) fn options(path: &Path) -> SqliteConnectOptions {
         .statement_cache_capacity(PREPARED_STATEMENTS)
 }
 
-/// Looks for damage in the file: pages, records, and what refers to what.
+/// Looks for damage in the file: pages and records, not whether each index agrees with its table.
 pub(super) async fn check_integrity(db: &mut SqliteConnection) -> Result<()> {
     let found: Vec<String> = match sqlx::query_scalar("PRAGMA quick_check(3)").fetch_all(&mut *db).await {
         Ok(found) => found,

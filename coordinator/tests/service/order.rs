@@ -129,7 +129,7 @@ async fn a_plan_tells_its_hours_its_end_and_what_fits_nowhere() {
     // What is queued already comes before it, and is not counted twice.
     server.submit(like).await;
     let more = one_run("more", 6, "resources: { cpus: 2 }\n");
-    for (yaml, expected) in [(more.as_str(), 4.5), (like, 3.0)] {
+    for (yaml, expected) in [(more.as_str(), 4.5), (like, 3.0), (yaml.as_str(), 0.0)] {
         let left = server.submit_with(planned(yaml)).await.forecast.unwrap().seconds_left;
         assert!((left - expected).abs() < 1e-9, "{left}");
     }

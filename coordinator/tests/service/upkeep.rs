@@ -48,7 +48,8 @@ async fn a_coordinator_at_work_is_copied_and_the_copy_goes_on() {
     worker.succeed(3, 1, scored(0.75));
     worker.poll(&mut server).await;
     let before = server.records("toy").await;
-    assert!(!folder.path().join("copy.partial").exists());
+    let left = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(left.filter(|name| name != "home" && name != "copy").count(), 0, "nothing half done is left");
 
     assert_eq!(restore(&copy, &other).await.unwrap(), copied);
     let mut second = start(&other).await;
@@ -154,6 +155,17 @@ async fn contents_that_nothing_names_go_once_they_are_old() {
     let (hour, none) = (Duration::from_hours(1), Duration::ZERO);
     let collect = async |younger, dry_run| gc(home.path(), younger, dry_run).await.unwrap();
     assert_eq!(collect(hour, false).await, Removed { blobs: 0, bytes: 0, kept: 3 }, "its report may be on its way");
+    let name = &stray.hash;
+    let file = fs::File::open(home.path().join("blobs").join(&name[..2]).join(name)).unwrap();
+    let long_ago = std::time::SystemTime::now() - Duration::from_hours(48);
+    file.set_modified(long_ago).unwrap();
+    assert_eq!(collect(hour, true).await.blobs, 1);
+    put(&mut server, b"left by an attempt that was lost").await;
+    assert_eq!(collect(hour, true).await.blobs, 0, "another attempt has just left the same");
+    file.set_modified(long_ago).unwrap();
+    let request = orchestrator_proto::v1::HasRequest { hashes: vec![name.clone()] };
+    server.blobs.has(request).await.unwrap();
+    assert_eq!(collect(hour, true).await.blobs, 0, "or would have, had it not been there");
     assert_eq!(collect(none, true).await, Removed { blobs: 1, bytes, kept: 2 });
     assert_eq!(collect(none, false).await, Removed { blobs: 1, bytes, kept: 2 });
     assert_eq!(collect(none, false).await, Removed { blobs: 0, bytes: 0, kept: 2 });

@@ -215,7 +215,9 @@ async fn what_users_say_about_the_order_is_stored() {
     assert_eq!(owner.steer(whole(), Change::Paused(true)).await.unwrap(), 3);
     assert_eq!(owner.steer(whole(), Change::Priority(5)).await.unwrap(), 3);
     let single = Chosen { submission: None, steps: vec![StepId(2)] };
-    assert_eq!(owner.steer(single.clone(), Change::Priority(-7)).await.unwrap(), 1);
+    assert_eq!(owner.steer(single.clone(), Change::Priority(9)).await.unwrap(), 2, "and the features it waits for");
+    assert_eq!(owner.scheduler.step(StepId(1)).unwrap().priority, Some(9));
+    assert_eq!(owner.steer(single.clone(), Change::Priority(-7)).await.unwrap(), 1, "others may wait for them too");
     assert_eq!(owner.steer(single, Change::Paused(true)).await.unwrap(), 1);
     agree(&owner).await;
     let stored = snapshot::load(&owner.readers, 0).await.unwrap();
