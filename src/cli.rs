@@ -146,7 +146,7 @@ pub(crate) enum Command {
     /// Remove contents (models, features, embeddings) that nothing in the database names; a coordinator may be at work
     #[command(after_help = "Example: orchestrator gc --dry-run")]
     Gc {
-        /// Only what came so long ago
+        /// Only what came, or was last wanted, so long ago
         #[arg(long, default_value = "7d", value_name = "TIME", value_parser = humantime::parse_duration)]
         older_than: std::time::Duration,
         /// Tell what would be removed; remove nothing

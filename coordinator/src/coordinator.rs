@@ -5,6 +5,7 @@ use std::{fs, future::Future, path::Path, sync::Arc};
 use orchestrator_proto::{
     MAX_MESSAGE_BYTES,
     content::ContentStore,
+    room::Floor,
     v1::{blobs_server::BlobsServer, fleet_server::FleetServer, submissions_server::SubmissionsServer},
 };
 use sqlx::SqlitePool;
@@ -19,7 +20,7 @@ use tonic::{codec::CompressionEncoding, service::Routes, transport::Server};
 use crate::{
     config::Config,
     error::OpenError,
-    file_system::{Floor, network_file_system},
+    file_system::network_file_system,
     grpc::{blobs::Blobs, fleet::Fleet, submission::Submissions},
     liveness,
     lock::{FolderLock, LockError},
@@ -95,7 +96,7 @@ impl Coordinator {
         let opened = database::open(&home.join(DATABASE_FILE)).await;
         let (writer, readers) = opened.map_err(|error| refused(&home, error))?;
         let telemetry = Telemetry::new(&config.program_version);
-        let floor = Floor { folder: home.clone(), min_free_bytes: config.min_free_bytes };
+        let floor = Floor { folder: home.clone(), min_free_bytes: config.min_free_bytes, option: "serve --min-free" };
         let settings = (config.lease, floor, Arc::clone(&telemetry));
         let owner = Owner::open(writer, readers.clone(), settings, lock).await;
         let (owner, live, written) = owner.map_err(|error| refused(&home, error.into()))?;

@@ -1,47 +1,7 @@
-//! What file system a state folder lies on: which kind, and what room there is.
-//! `SQLite`'s locks and its shared memory, and our own folder lock, hold
+//! What kind of file system a state folder lies on. `SQLite`'s locks and its shared memory, and our own folder lock, hold
 //! between the processes of one machine; over a network they do not, and two coordinators would write one database.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
-
-use crate::scheduler::place::gibibytes;
-
-/// Room that is to stay free on the disk of a state folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Floor {
-    pub(crate) folder: PathBuf,
-    /// 0: it is not looked at.
-    pub(crate) min_free_bytes: u64,
-}
-
-impl Floor {
-    /// Why nothing may be given out, in a sentence without its subject; none while there is room, or nobody can tell.
-    pub(crate) fn lack(&self) -> Option<String> {
-        let free = free_bytes(&self.folder).ok()?;
-        (free < self.min_free_bytes).then(|| {
-            format!(
-                "the disk of {} has {} free, and {} are kept free (`serve --min-free`)",
-                self.folder.display(),
-                size(free),
-                size(self.min_free_bytes)
-            )
-        })
-    }
-}
-
-/// A size for people.
-fn size(bytes: u64) -> String {
-    if bytes < 1 << 30 { format!("{} MiB", bytes >> 20) } else { gibibytes(bytes) }
-}
-
-/// Bytes that may still be written to the disk of a folder.
-pub(crate) fn free_bytes(folder: &Path) -> io::Result<u64> {
-    let disk = rustix::fs::statvfs(folder)?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
+use std::{io, path::Path};
 
 /// Name of the network file system that a folder lies on; none where it is on this machine.
 pub(crate) fn network_file_system(folder: &Path) -> io::Result<Option<&'static str>> {
@@ -73,16 +33,6 @@ fn name_of(magic: u32) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_floor_says_what_is_free_and_what_is_to_stay_so() {
-        let folder = std::env::temp_dir();
-        let floor = |min_free_bytes| Floor { folder: folder.clone(), min_free_bytes };
-        assert_eq!(floor(0).lack(), None);
-        let lack = floor(u64::MAX).lack().unwrap();
-        assert!(lack.starts_with(&format!("the disk of {} has ", folder.display())), "{lack}");
-        assert!(lack.ends_with("GiB are kept free (`serve --min-free`)"), "{lack}");
-    }
 
     #[test]
     fn file_systems_of_a_network_are_told_from_local_ones() {

@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use experiment_spec::run::State;
+use orchestrator_proto::room::free_bytes;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
     core::Collector,
@@ -10,7 +11,6 @@ use prometheus::{
 
 use crate::{
     coordinator::DATABASE_FILE,
-    file_system::free_bytes,
     scheduler::{
         census::Census,
         effects::{Because, Effect},

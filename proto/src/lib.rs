@@ -6,6 +6,7 @@ pub mod content;
 pub mod convert;
 pub mod frames;
 pub mod records;
+pub mod room;
 
 /// Messages and services of `orchestrator.v1`.
 #[allow(missing_debug_implementations, unreachable_pub, clippy::pedantic, clippy::all)]

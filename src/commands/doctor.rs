@@ -1,5 +1,6 @@
 //! `doctor`: what this machine can do, and what would stand in the way.
 
+use orchestrator_proto::room::free_bytes;
 use retrieval::nn::gemm::SimdLevel;
 use serde::Serialize;
 
@@ -83,11 +84,8 @@ fn state_folder(home: &Home) -> Finding {
 
 fn disk(home: &Home) -> Finding {
     let existing = home.root().ancestors().find(|folder| folder.exists()).unwrap_or(home.root());
-    match rustix::fs::statvfs(existing) {
-        Ok(stat) => {
-            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-            Finding { what: "disk", ok: free > 1 << 30, found: format!("{} MiB free", free >> 20) }
-        }
+    match free_bytes(existing) {
+        Ok(free) => Finding { what: "disk", ok: free > 1 << 30, found: format!("{} MiB free", free >> 20) },
         Err(error) => Finding { what: "disk", ok: false, found: error.to_string() },
     }
 }

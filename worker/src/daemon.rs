@@ -10,6 +10,7 @@ use std::{
 use orchestrator_proto::{
     PROTOCOL_VERSION,
     content::ContentStore,
+    room::Floor,
     v1::{RegisterRequest, attempt_event::Event},
 };
 use tokio::sync::{Notify, mpsc};
@@ -68,6 +69,8 @@ pub async fn run(config: Config, channel: Channel, shutdown: CancellationToken) 
         held: Vec::new(),
     };
     let slots = Slots::new(config.cpus, config.gpus.clone());
+    let floor =
+        Floor { folder: config.folder.clone(), min_free_bytes: config.min_free_bytes, option: "worker --min-free" };
     let shared = Arc::new(Shared {
         cache: Cache::new(state.blobs.clone(), config.shared_blobs, channel.clone()),
         config,
@@ -75,6 +78,7 @@ pub async fn run(config: Config, channel: Channel, shutdown: CancellationToken) 
         blobs: state.blobs,
         folders: state.folders,
         lease: Lease::new(),
+        floor,
         runtime: tokio::runtime::Handle::current(),
         news: Notify::new(),
         ended,

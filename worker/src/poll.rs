@@ -20,7 +20,6 @@ use tonic::{Code, Status, transport::Channel};
 use crate::{
     attempt::{Attempt, Stop},
     backoff::Backoff,
-    config::Config,
     error::WorkerError,
     events, fail_point,
     outbox::Batch,
@@ -159,7 +158,8 @@ impl Poll {
             if self.was_away { Batch { reports: Vec::new(), is_full: true } } else { self.batch().await };
         let sent = reports.last().map(|report| report.sequence);
         let scored = reports.iter().any(events::is_score);
-        let halted = self.lack_of_room();
+        // Checkpoints and features need room.
+        let halted = self.shared.floor.lack().unwrap_or_default();
         let takes = !self.draining && halted.is_empty();
         let request = PollRequest {
             worker_id: self.worker_id,
@@ -185,18 +185,6 @@ impl Poll {
         self.shared.lease.renew(called_at);
         self.was_away = false;
         self.take(response, sent.unwrap_or(0), is_full).await
-    }
-
-    /// Why nothing new can be taken: checkpoints and features need room. Empty while there is, or nobody can tell.
-    fn lack_of_room(&self) -> String {
-        let Config { folder, min_free_bytes, .. } = &self.shared.config;
-        let Ok(disk) = rustix::fs::statvfs(folder) else { return String::new() };
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if free >= *min_free_bytes {
-            return String::new();
-        }
-        let (free, kept, folder) = (free >> 20, min_free_bytes >> 20, folder.display());
-        format!("the disk of {folder} has {free} MiB free, and {kept} MiB are kept free (`worker --min-free`)")
     }
 
     /// What is to be sent; nothing while the disk does not keep up: the heartbeat goes on.

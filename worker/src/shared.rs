@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use experiment_spec::ids::AttemptKey;
-use orchestrator_proto::content::ContentStore;
+use orchestrator_proto::{content::ContentStore, room::Floor};
 use tokio::sync::{Notify, mpsc::UnboundedSender};
 
 use crate::{
@@ -20,6 +20,7 @@ pub(crate) struct Shared {
     pub(crate) blobs: ContentStore,
     pub(crate) folders: StepFolders,
     pub(crate) lease: Lease,
+    pub(crate) floor: Floor,
     pub(crate) runtime: tokio::runtime::Handle,
     /// There is something to report that should not wait for the next poll.
     pub(crate) news: Notify,

@@ -198,6 +198,6 @@ fn gpu_share(asked: &Resources, capacity: &Capacity) -> Option<u32> {
 
 /// A size for people.
 #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
-pub(crate) fn gibibytes(bytes: u64) -> String {
+pub(super) fn gibibytes(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use experiment_spec::ids::{StepId, WorkerId};
+use orchestrator_proto::room::Floor;
 use sqlx::{Connection, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -19,7 +20,6 @@ use super::{
 };
 use crate::{
     clock::now_ms,
-    file_system::Floor,
     lock::FolderLock,
     scheduler::{census::Census, effects::Effect, forecast, reactor, state::Scheduler, why},
     store::{batch::Batch, database, error::Result, snapshot, workers},

@@ -206,7 +206,7 @@ fn a_worker_takes_nothing_on_a_disk_that_is_nearly_full() {
     assert_eq!((poll.cpus_free, poll.gpus_free.len()), (0, 0));
     let folder = fixture.folder.path().join("worker");
     assert!(poll.halted.starts_with(&format!("the disk of {} has ", folder.display())), "{}", poll.halted);
-    assert!(poll.halted.ends_with(" MiB are kept free (`worker --min-free`)"), "{}", poll.halted);
+    assert!(poll.halted.ends_with(" GiB are kept free (`worker --min-free`)"), "{}", poll.halted);
     fixture.end(daemon).unwrap();
     let daemon = fixture.daemon(|config| config.min_free_bytes = 1);
     let poll = coordinator.wait("poll", |state| (state.last_poll.cpus_free > 0).then(|| state.last_poll.clone()));

@@ -6,10 +6,10 @@ use experiment_spec::{
     ids::{AttemptKey, ContentHash, WorkerId},
     run::{Device, ExtractionSpec, Resources, RunSpec, StepSpec},
 };
+use orchestrator_proto::room::Floor;
 use tempfile::TempDir;
 
 use crate::{
-    file_system::Floor,
     lock::FolderLock,
     scheduler::place::Free,
     service::{
@@ -34,7 +34,7 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) async fn open(home: &TempDir) -> Owner {
     let lock = FolderLock::take(home.path()).unwrap();
     let (writer, readers) = database::open(&home.path().join("orchestrator.db")).await.unwrap();
-    let floor = Floor { folder: home.path().to_owned(), min_free_bytes: 0 };
+    let floor = Floor { folder: home.path().to_owned(), min_free_bytes: 0, option: "" };
     Owner::open(writer, readers, (TIMEOUT, floor, Telemetry::new("0.1.0-test")), lock).await.unwrap().0
 }
 
