@@ -17,13 +17,23 @@ const SPEC: &str =
 
 /// Body of an answer with status 200.
 fn get(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).expect("somebody listens");
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").expect("it takes the question");
+    let (head, body) = ask(address, path).expect("somebody listens and answers");
+    assert!(is_fine(&head), "{head}");
+    body
+}
+
+fn is_fine(head: &str) -> bool {
+    head.starts_with("HTTP/1.0 200") || head.starts_with("HTTP/1.1 200")
+}
+
+/// Head and body of an answer; none where nobody listens.
+fn ask(address: &str, path: &str) -> Option<(String, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").ok()?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("it answers in text");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-    assert!(head.starts_with("HTTP/1.0 200") || head.starts_with("HTTP/1.1 200"), "{head}");
-    body.to_owned()
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.to_owned(), body.to_owned()))
 }
 
 /// Whether a program is installed; says so by the name of the test where it is not.
@@ -89,12 +99,11 @@ fn prometheus_scrapes_a_coordinator_at_work() {
         .arg(format!("--web.listen-address={free}"));
     let _prometheus = lab.start_command(&mut prometheus, "prometheus.log");
     let query = "/api/v1/query?query=orchestrator_steps%7Bstate%3D%22waiting%22%7D";
-    let mut last = String::new();
+    // It listens before it answers questions.
+    eventually("Prometheus is ready", LIMIT, || ask(&free, "/-/ready").is_some_and(|(head, _)| is_fine(&head)));
     eventually("the scraped value is there", LIMIT, || {
-        if TcpStream::connect(&free).is_ok() {
-            last = get(&free, query);
-        }
-        last.contains("\"state\":\"waiting\"") && last.contains(",\"2\"]")
+        let found = get(&free, query);
+        found.contains("\"state\":\"waiting\"") && found.contains(",\"2\"]")
     });
 }
 
