@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use daemons::{RunArgs, ServeArgs, Tuning, WorkerArgs};
-pub(crate) use requests::{DataCommand, ExportArgs, Format, PlanArgs, RetryArgs, RunsArgs, Selection, SubmitArgs};
+pub(crate) use requests::{
+    DataCommand, ExportArgs, Format, PlanArgs, RetryArgs, RunsArgs, Selection, SubmitArgs, TokensCommand,
+};
 
 mod daemons;
 mod requests;
@@ -32,6 +34,10 @@ pub(crate) struct Global {
     /// Address of the coordinator [default: the one at work on the state folder]
     #[arg(long, global = true, env = "ORCHESTRATOR_COORDINATOR", value_name = "URL")]
     pub(crate) coordinator: Option<String>,
+    /// File with the token for a coordinator on a network [default: the token itself in `ORCHESTRATOR_TOKEN`, else one
+    /// of the state folder's own]
+    #[arg(long, global = true, env = "ORCHESTRATOR_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Print JSON: one object, or one object a line
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -66,6 +72,9 @@ pub(crate) enum Command {
         #[arg(long)]
         undo: bool,
     },
+    /// Who may call the coordinator of this state folder over a network: tokens of users and of workers
+    #[command(subcommand)]
+    Tokens(TokensCommand),
     /// What a submission would run, what it would take, and what would fit nowhere; the same as `submit --dry-run`
     #[command(after_help = "Example: orchestrator plan experiments/ablations.yaml")]
     Plan(PlanArgs),

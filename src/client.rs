@@ -1,21 +1,25 @@
 //! Finding a coordinator to talk to: the one named, the one at work on the state folder, or, for
 //! commands that only read or steer what is stored, one opened in place for a moment.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use experiment_spec::catalog::Catalog;
-use orchestrator_proto::{MAX_MESSAGE_BYTES, v1::submissions_client::SubmissionsClient};
-use tonic::transport::Channel;
+use orchestrator_proto::{
+    MAX_MESSAGE_BYTES,
+    link::{Link, Role},
+    v1::submissions_client::SubmissionsClient,
+};
 
 use crate::{
     catalog,
     cli::Global,
     exit::{Failure, Outcome},
     home::Home,
-    local::{Local, endpoint},
+    link,
+    local::Local,
 };
 
-pub(crate) type Client = SubmissionsClient<Channel>;
+pub(crate) type Client = SubmissionsClient<Link>;
 
 /// A connection, and the coordinator behind it when it was opened in place.
 pub(crate) struct Session {
@@ -32,9 +36,9 @@ pub(crate) enum Need {
     Records,
 }
 
-/// A client on a channel, with the message limit of the wire contract.
-pub(crate) fn client(channel: Channel) -> Client {
-    SubmissionsClient::new(channel)
+/// A client on a link, with the message limit of the wire contract.
+pub(crate) fn client(link: Link) -> Client {
+    SubmissionsClient::new(link)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
 }
@@ -42,19 +46,17 @@ pub(crate) fn client(channel: Channel) -> Client {
 impl Session {
     /// Connects as the options say.
     pub(crate) async fn connect(global: &Global, need: Need) -> Outcome<Self> {
-        if let Some(url) = &global.coordinator {
-            let channel = dial(url).await.map_err(|why| {
-                Failure::Unreachable(format!(
-                    "the coordinator at {url} could not be reached: {why}; is `orchestrator serve` at work there?"
-                ))
-            })?;
-            return Ok(Self { client: client(channel), local: None });
-        }
         let home = Home::resolve(global.home.clone())?;
-        if let Ok(url) = std::fs::read_to_string(home.endpoint())
-            && let Ok(channel) = dial(url.trim()).await
-        {
-            return Ok(Self { client: client(channel), local: None });
+        if let Some(url) = &global.coordinator {
+            let token = link::token(global, &home, Role::User)?;
+            return Ok(Self { client: client(link::connect(url, token.as_ref()).await?), local: None });
+        }
+        if let Ok(url) = std::fs::read_to_string(home.endpoint()) {
+            let token = link::token(global, &home, Role::User)?;
+            // Nobody is there any more when it was killed.
+            if let Ok(link) = link::connect(url.trim(), token.as_ref()).await {
+                return Ok(Self { client: client(link), local: None });
+            }
         }
         if need == Need::Live || !home.has_database() {
             return Err(Failure::Unreachable(format!(
@@ -65,8 +67,8 @@ impl Session {
         // Only opened to read: nothing of a user's may be run meanwhile by a worker that finds it.
         let for_reading = Catalog { external: None, ..catalog::registries() };
         let config = Local::config(&home, for_reading);
-        let local = Local::start(&home, config, SocketAddr::from(([127, 0, 0, 1], 0))).await?;
-        Ok(Self { client: client(local.channel()?), local: Some(local) })
+        let local = Local::start(&home, config, SocketAddr::from(([127, 0, 0, 1], 0)), None).await?;
+        Ok(Self { client: client(local.link()), local: Some(local) })
     }
 
     /// Ends the connection, and closes what was opened in place.
@@ -75,23 +77,5 @@ impl Session {
         if let Some(local) = self.local {
             local.stop().await;
         }
-    }
-}
-
-async fn dial(url: &str) -> Result<Channel, String> {
-    let endpoint = endpoint(url).map_err(|_| format!("`{url}` is not an address like http://127.0.0.1:7117"))?;
-    let reason = |error: &dyn std::error::Error| {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(inner) = source {
-            text = inner.to_string();
-            source = inner.source();
-        }
-        text
-    };
-    match tokio::time::timeout(Duration::from_secs(5), endpoint.connect()).await {
-        Ok(Ok(channel)) => Ok(channel),
-        Ok(Err(error)) => Err(reason(&error)),
-        Err(_) => Err("no answer within 5 s".to_owned()),
     }
 }

@@ -23,6 +23,17 @@ impl Failure {
         Self::Request(sentence.into())
     }
 
+    /// What there is to say.
+    #[cfg(test)]
+    pub(crate) fn sentence(self) -> String {
+        match self {
+            Self::RunFailed(sentence)
+            | Self::Request(sentence)
+            | Self::Unreachable(sentence)
+            | Self::Interrupted(sentence) => sentence,
+        }
+    }
+
     /// Prints the sentence to standard error and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
         let (code, sentence) = match self {

@@ -62,6 +62,11 @@ impl Home {
         self.root.join("endpoint")
     }
 
+    /// The authority and the tokens of a coordinator that listens on a network.
+    pub(crate) fn credentials(&self) -> PathBuf {
+        self.root.join("credentials.toml")
+    }
+
     /// Whether a coordinator has ever worked here.
     pub(crate) fn has_database(&self) -> bool {
         self.root.join("orchestrator.db").exists()

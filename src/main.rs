@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod access;
 mod beside;
 mod catalog;
 mod cli;
@@ -11,10 +12,12 @@ mod client;
 mod commands;
 mod exit;
 mod home;
+mod link;
 mod local;
 mod output;
 mod progress;
 mod report;
+mod server;
 
 // Half of a training step's time would be page faults under the C library's allocator.
 #[global_allocator]

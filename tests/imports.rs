@@ -25,7 +25,7 @@ const CRATES: [(&str, &[&str]); 7] = [
 ];
 
 /// Crates from outside that only some of ours may import; a `*` at the end stands for any ending.
-const OWNED: [(&str, &[&str]); 17] = [
+const OWNED: [(&str, &[&str]); 19] = [
     ("candle-*", &["retrieval"]),
     ("gemm*", &["retrieval"]),
     ("safetensors", &["retrieval"]),
@@ -38,6 +38,8 @@ const OWNED: [(&str, &[&str]); 17] = [
     ("axum*", &["orchestrator-dashboard", "orchestrator"]),
     ("tower-http", &["orchestrator-dashboard", "orchestrator"]),
     ("hyper*", &["orchestrator-dashboard", "orchestrator"]),
+    ("tokio-rustls", &["orchestrator"]),
+    ("rcgen", &["orchestrator"]),
     ("reqwest", &[]),
     ("maud", &["orchestrator-dashboard"]),
     ("clap*", &["orchestrator"]),

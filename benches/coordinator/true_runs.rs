@@ -3,7 +3,7 @@
 
 use std::{path::Path, time::Instant};
 
-use orchestrator_proto::v1::ListSubmissionsRequest;
+use orchestrator_proto::{link::Bearer, v1::ListSubmissionsRequest};
 use orchestrator_worker::Config;
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +28,11 @@ async fn once() -> Sample {
     fleet::extract(&server.url).await;
     let stop = CancellationToken::new();
     let (cpu, start) = (server.cpu_us(), Instant::now());
-    let worker = tokio::spawn(orchestrator_worker::run(config(home.path()), connect(&server.url).await, stop.clone()));
+    let worker = tokio::spawn(orchestrator_worker::run(
+        config(home.path()),
+        Bearer::default().over(connect(&server.url).await),
+        stop.clone(),
+    ));
     loop {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         let request = ListSubmissionsRequest { name_or_id: "true-runs".to_owned(), limit: 1 };

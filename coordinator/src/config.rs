@@ -10,6 +10,9 @@ pub const LEASE: Duration = Duration::from_secs(15);
 /// Pause between two polls of a worker: short beside any run, long beside the cost of a poll.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
+/// A client that takes nothing of what it asked for, or sends nothing of what it began, for so long has gone astray.
+pub const STALL: Duration = Duration::from_secs(30);
+
 /// Settings of a coordinator.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -25,6 +28,8 @@ pub struct Config {
     pub poll_interval: Duration,
     /// Nothing is given out while the disk of the state folder has fewer bytes free; 0 = it is not looked at.
     pub min_free_bytes: u64,
+    /// A client that takes nothing of a stream for so long is cut off, and one that sends nothing of one is refused.
+    pub stall: Duration,
 }
 
 impl Config {
@@ -38,6 +43,7 @@ impl Config {
             lease: LEASE,
             poll_interval: POLL_INTERVAL,
             min_free_bytes: 0,
+            stall: STALL,
         }
     }
 

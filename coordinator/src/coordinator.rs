@@ -11,7 +11,7 @@ use orchestrator_proto::{
 use sqlx::SqlitePool;
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
 };
 use tokio_stream::wrappers::TcpListenerStream;
@@ -21,7 +21,11 @@ use crate::{
     config::Config,
     error::OpenError,
     file_system::network_file_system,
-    grpc::{blobs::Blobs, fleet::Fleet, submission::Submissions},
+    grpc::{
+        blobs::{Blobs, MAX_TRANSFERS},
+        fleet::Fleet,
+        submission::Submissions,
+    },
     liveness,
     lock::{FolderLock, LockError},
     service::{
@@ -52,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) written: watch::Receiver<u64>,
     pub(crate) content: Arc<ContentStore>,
+    pub(crate) transfers: Arc<Semaphore>,
 }
 
 /// A coordinator at work. Dropped without [`Coordinator::shutdown`] it stops too, losing nothing that
@@ -104,7 +109,8 @@ impl Coordinator {
         let handle = Handle(sender);
         let sweeper = tokio::spawn(liveness::keep_sweeping(handle.clone(), config.lease));
         let content = Arc::new(content);
-        let shared = Shared { config: Arc::new(config), handle, readers, live, telemetry, written, content };
+        let transfers = Arc::new(Semaphore::new(MAX_TRANSFERS));
+        let shared = Shared { config: Arc::new(config), handle, readers, live, telemetry, written, content, transfers };
         Ok(Self { shared, tasks: Tasks { owner: tokio::spawn(owner.run(receiver)), sweeper } })
     }
 

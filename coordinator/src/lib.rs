@@ -18,7 +18,7 @@ mod store;
 mod telemetry;
 mod upkeep;
 
-pub use config::{Config, LEASE, POLL_INTERVAL};
+pub use config::{Config, LEASE, POLL_INTERVAL, STALL};
 pub use coordinator::{Coordinator, Metrics, serve};
 pub use error::OpenError;
 pub use upkeep::{Copied, CopyError, Removed, backup, gc, restore};

@@ -9,6 +9,7 @@ mod json;
 mod overview;
 mod page;
 mod parts;
+mod sign_in;
 mod source;
 mod wording;
 
@@ -26,6 +27,7 @@ use serde::Deserialize;
 use tonic::transport::Channel;
 use tower_http::compression::CompressionLayer;
 
+pub use sign_in::sign_in;
 use source::Source;
 
 /// Nothing but our own script and style may load, nothing may be sent anywhere, nobody may frame us.
@@ -36,8 +38,8 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 const MOST_NAME_CHARS: usize = 200;
 
 /// The pages: `/`, the part of it that renews itself, the same as JSON, style and script. The
-/// channel leads to the coordinator; it may connect lazily.
-pub fn router(channel: Channel) -> Router {
+/// channel leads to the coordinator; it may connect lazily. Where people have signed in, a link to `/sign-out` is shown.
+pub fn router(channel: Channel, has_sign_in: bool) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/fragment/overview", get(fragment))
@@ -46,7 +48,14 @@ pub fn router(channel: Channel) -> Router {
         .route("/assets/dashboard.js", asset("text/javascript; charset=utf-8", include_str!("../assets/dashboard.js")))
         .layer(map_response(guard))
         .layer(CompressionLayer::new())
-        .with_state(Arc::new(Source::new(channel)))
+        .with_state(Pages { source: Arc::new(Source::new(channel)), has_sign_in })
+}
+
+/// What the pages are made from.
+#[derive(Clone, Debug)]
+struct Pages {
+    source: Arc<Source>,
+    has_sign_in: bool,
 }
 
 /// Which submission to look at: id or name; none means the newest.
@@ -62,27 +71,31 @@ impl Choice {
     }
 }
 
-async fn page(State(source): State<Arc<Source>>, Query(choice): Query<Choice>) -> Response {
+async fn page(State(pages): State<Pages>, Query(choice): Query<Choice>) -> Response {
     let name = choice.name();
-    answer::html(&source.look(&name).await, |look| page::whole(look, &name))
+    answer::html(&pages.source.look(&name).await, |look| page::whole(look, &name, pages.has_sign_in))
 }
 
-async fn fragment(State(source): State<Arc<Source>>, Query(choice): Query<Choice>) -> Response {
-    answer::html(&source.look(&choice.name()).await, page::fragment)
+async fn fragment(State(pages): State<Pages>, Query(choice): Query<Choice>) -> Response {
+    answer::html(&pages.source.look(&choice.name()).await, page::fragment)
 }
 
-async fn api(State(source): State<Arc<Source>>, Query(choice): Query<Choice>) -> Response {
-    answer::json(&source.look(&choice.name()).await)
+async fn api(State(pages): State<Pages>, Query(choice): Query<Choice>) -> Response {
+    answer::json(&pages.source.look(&choice.name()).await)
 }
 
-fn asset(kind: &'static str, text: &'static str) -> MethodRouter<Arc<Source>> {
+fn asset(kind: &'static str, text: &'static str) -> MethodRouter<Pages> {
     get(move || async move { ([(header::CONTENT_TYPE, kind)], text) })
 }
 
-async fn guard(mut response: Response) -> Response {
+async fn guard(response: Response) -> Response {
+    guarded(response, CONTENT_SECURITY_POLICY)
+}
+
+fn guarded(mut response: Response, policy: &'static str) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::CONTENT_SECURITY_POLICY, policy),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CACHE_CONTROL, "no-store"),

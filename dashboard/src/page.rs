@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The whole page. Where scripts run it renews itself; where they do not, the browser reloads it.
-pub(crate) fn whole(look: &Look, submission: &str) -> Markup {
+pub(crate) fn whole(look: &Look, submission: &str, has_sign_in: bool) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -28,6 +28,7 @@ pub(crate) fn whole(look: &Look, submission: &str) -> Markup {
                 header {
                     h1 { a href="/" { "orchestrator" } }
                     p #connection role="status" {}
+                    @if has_sign_in { a href="/sign-out" { "Sign out" } }
                 }
                 main #live tabindex="-1" data-submission=(submission) { (fragment(look)) }
             }

@@ -5,6 +5,7 @@
 pub mod content;
 pub mod convert;
 pub mod frames;
+pub mod link;
 pub mod records;
 pub mod room;
 

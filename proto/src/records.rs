@@ -6,9 +6,12 @@ use experiment_spec::{
     table::RunRecord,
 };
 
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
-use crate::v1::{self, submissions_client::SubmissionsClient};
+use crate::{
+    link::Link,
+    v1::{self, submissions_client::SubmissionsClient},
+};
 
 /// A message that does not say what it must.
 #[derive(Debug, thiserror::Error)]
@@ -22,10 +25,7 @@ pub enum RecordError {
 ///
 /// # Errors
 /// Whatever the coordinator answers to a page.
-pub async fn fetch(
-    client: &mut SubmissionsClient<Channel>,
-    submission: &str,
-) -> Result<v1::GetRecordsResponse, Status> {
+pub async fn fetch(client: &mut SubmissionsClient<Link>, submission: &str) -> Result<v1::GetRecordsResponse, Status> {
     let first = v1::GetRecordsRequest { submission: submission.to_owned(), from: 0 };
     let mut all = client.get_records(first).await?.into_inner();
     while all.next != 0 {

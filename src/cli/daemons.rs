@@ -50,9 +50,16 @@ impl Simd {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Address to listen on; only loopback addresses until TLS and tokens are there
+    /// Address to listen on; on any but a loopback address everything goes over TLS and needs a token, which are made at the
+    /// first start
     #[arg(long, default_value = "127.0.0.1:7117", value_name = "ADDRESS")]
     pub(crate) listen: std::net::SocketAddr,
+    /// Name or address that other machines call this one by; may be given again [default: its name and addresses]
+    #[arg(long = "host-name", value_name = "NAME", value_parser = host_name)]
+    pub(crate) host_names: Vec<String>,
+    /// TLS and tokens on a loopback address too: for a machine that others use as well
+    #[arg(long)]
+    pub(crate) secure: bool,
     /// For how long a worker may keep its runs without being heard of: then they are queued again
     #[arg(long, default_value = "15s", value_name = "TIME", value_parser = lease)]
     pub(crate) lease: std::time::Duration,
@@ -62,6 +69,14 @@ pub(crate) struct ServeArgs {
     /// Have workers run programs that users submit (`command:`), with the rights of the workers
     #[arg(long)]
     pub(crate) allow_commands: bool,
+}
+
+/// A name that a certificate can be for.
+fn host_name(text: &str) -> Result<String, String> {
+    if text.parse::<std::net::IpAddr>().is_ok() || crate::server::is_host_name(text) {
+        return Ok(text.to_owned());
+    }
+    Err("expected the name of a machine like lab.example.org, or an address like 10.0.0.5".to_owned())
 }
 
 /// A size like those of a submission, or 0.

@@ -116,3 +116,37 @@ pub(crate) enum DataCommand {
     #[command(after_help = "Example: orchestrator data list")]
     List,
 }
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokensCommand {
+    /// All tokens: names, whose they are, when they were made
+    #[command(after_help = "Example: orchestrator tokens list")]
+    List,
+    /// Print a token
+    #[command(after_help = "Example: ORCHESTRATOR_TOKEN=$(orchestrator tokens show worker)")]
+    Show {
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Print the certificate of the authority, for a browser or a monitoring system to believe
+    #[command(after_help = "Example: orchestrator tokens authority > orchestrator-authority.pem")]
+    Authority,
+    /// Make a token and print it; a coordinator at work knows it within a second
+    #[command(
+        after_help = "Example: orchestrator tokens new user alice\n\nTo change a token everywhere: make a new one, hand it out, then revoke the old one."
+    )]
+    New {
+        /// A user submits, steers and reads; a worker takes runs and reports on them
+        #[arg(value_name = "ROLE", value_parser = ["user", "worker"])]
+        role: String,
+        /// What to call it
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Take a token back; who came in with it is cut off within a second
+    #[command(after_help = "Example: orchestrator tokens revoke alice")]
+    Revoke {
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+}

@@ -14,6 +14,7 @@ mod show;
 mod status;
 mod steer;
 mod submit;
+mod tokens;
 mod upkeep;
 mod why;
 mod worker;
@@ -33,6 +34,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Outcome {
         Command::Worker(args) => worker::worker(&global, args).await,
         Command::Workers => workers::workers(&global).await,
         Command::Drain { worker, undo } => workers::drain(&global, worker, undo).await,
+        Command::Tokens(command) => tokens::tokens(&global, &command),
         Command::Plan(args) => submit::plan(&global, args).await,
         Command::Submit(args) => submit::submit(&global, args).await,
         Command::Status { submission } => status::status(&global, submission).await,

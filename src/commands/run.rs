@@ -37,7 +37,7 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Outcome {
     let mut beside = Beside::new(&args.spec);
     submit::check(&yaml, &file_name, &catalog, &mut beside, global)?;
     let config = Local::config(&home, catalog);
-    let local = Local::start(&home, config, SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+    let local = Local::start(&home, config, SocketAddr::from(([127, 0, 0, 1], 0)), None).await?;
     if !global.quiet && !global.json {
         eprintln!("state folder {}; dashboard {}", home.root().display(), local.url());
     }
@@ -53,7 +53,7 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Outcome {
         ..Default::default()
     };
     let outcome = tokio::select! {
-        outcome = carry_out(request, client::client(local.channel()?), &home, global) => outcome,
+        outcome = carry_out(request, client::client(local.link()), &home, global) => outcome,
         signal = interruption => {
             signal.map_err(|error| Failure::request(format!("the signal handler ended: {error}")))??;
             // The second signal ends the process at once; attempts end by themselves with it.
@@ -118,7 +118,7 @@ impl LocalWorker {
         let mut config = super::worker::config(home.local_worker(), None, cpus, tuning, Some(home.blobs()))?;
         config.data_folders = data.0;
         let stop = CancellationToken::new();
-        let task = tokio::spawn(orchestrator_worker::run(config, local.channel()?, stop.clone()));
+        let task = tokio::spawn(orchestrator_worker::run(config, local.link(), stop.clone()));
         Ok(Self { task: tokio::sync::Mutex::new(task), stop })
     }
 

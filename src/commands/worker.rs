@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use orchestrator_proto::link::Role;
 use orchestrator_worker::Config;
 use tokio_util::sync::CancellationToken;
 
@@ -9,8 +10,7 @@ use crate::{
     cli::{Global, Tuning, WorkerArgs},
     exit::{Failure, Outcome},
     home::Home,
-    local::endpoint,
-    progress,
+    link, progress,
 };
 
 /// Works for a coordinator until the first Ctrl-C or SIGTERM.
@@ -25,6 +25,8 @@ pub(super) async fn worker(global: &Global, args: WorkerArgs) -> Outcome {
             )
         })?,
     };
+    let token = link::token(global, &home, Role::Worker)?;
+    let link = link::lazy(&url, token.as_ref())?;
     let folder = args.folder.unwrap_or_else(|| home.local_worker());
     let mut config = config(folder, args.name, args.cpus, &args.tuning, None)?;
     config.min_free_bytes = args.min_free;
@@ -39,7 +41,7 @@ pub(super) async fn worker(global: &Global, args: WorkerArgs) -> Outcome {
             std::process::exit(130);
         }
     });
-    orchestrator_worker::run(config, endpoint(&url)?.connect_lazy(), stop)
+    orchestrator_worker::run(config, link, stop)
         .await
         .map_err(|error| Failure::request(format!("the worker ended: {error}")))
 }

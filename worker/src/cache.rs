@@ -13,9 +13,9 @@ use experiment_spec::{ids::ContentHash, run::FailureKind};
 use orchestrator_proto::{
     CHUNK_BYTES, MAX_MESSAGE_BYTES,
     content::ContentStore,
+    link::Link,
     v1::{Artifact, Chunk, GetRequest, HasRequest, blobs_client::BlobsClient},
 };
-use tonic::transport::Channel;
 
 use crate::backoff::Backoff;
 
@@ -55,7 +55,7 @@ pub(crate) struct Cache {
     blobs: ContentStore,
     /// The store is the coordinator's own: there is no other copy to fetch.
     shared: bool,
-    client: BlobsClient<Channel>,
+    client: BlobsClient<Link>,
     /// Content that this daemon has read and found whole, with the size and time its file had then.
     verified: Mutex<HashMap<ContentHash, (u64, SystemTime)>>,
     /// One transfer at a time: attempts of one data set ask for the same content.
@@ -63,8 +63,8 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    pub(crate) fn new(blobs: ContentStore, shared: bool, channel: Channel) -> Self {
-        let client = BlobsClient::new(channel)
+    pub(crate) fn new(blobs: ContentStore, shared: bool, link: Link) -> Self {
+        let client = BlobsClient::new(link)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         Self { blobs, shared, client, verified: Mutex::default(), transfer: tokio::sync::Mutex::default() }

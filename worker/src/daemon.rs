@@ -10,12 +10,12 @@ use std::{
 use orchestrator_proto::{
     PROTOCOL_VERSION,
     content::ContentStore,
+    link::Link,
     room::Floor,
     v1::{RegisterRequest, attempt_event::Event},
 };
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 
 use crate::{
     backoff::Backoff,
@@ -44,7 +44,7 @@ const UPLOAD_TICK: Duration = Duration::from_millis(200);
 /// # Errors
 /// When the folder is held or cannot be used, a setting cannot be met, or the coordinator refuses this
 /// worker. A coordinator that is away is no error.
-pub async fn run(config: Config, channel: Channel, shutdown: CancellationToken) -> Result<(), WorkerError> {
+pub async fn run(config: Config, link: Link, shutdown: CancellationToken) -> Result<(), WorkerError> {
     if let Some(level) = &config.simd {
         identity::force_simd(level).map_err(WorkerError::Setting)?;
     }
@@ -72,7 +72,7 @@ pub async fn run(config: Config, channel: Channel, shutdown: CancellationToken) 
     let floor =
         Floor { folder: config.folder.clone(), min_free_bytes: config.min_free_bytes, option: "worker --min-free" };
     let shared = Arc::new(Shared {
-        cache: Cache::new(state.blobs.clone(), config.shared_blobs, channel.clone()),
+        cache: Cache::new(state.blobs.clone(), config.shared_blobs, link.clone()),
         config,
         outbox: state.outbox,
         blobs: state.blobs,
@@ -86,7 +86,7 @@ pub async fn run(config: Config, channel: Channel, shutdown: CancellationToken) 
     });
     let poll = Poll {
         shared: Arc::clone(&shared),
-        client: Poll::client(channel),
+        client: Poll::client(link),
         identity,
         slots,
         attempts: BTreeMap::new(),

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 use experiment_spec::ids::AttemptKey;
 use orchestrator_proto::{
     MAX_MESSAGE_BYTES,
+    link::Link,
     v1::{
         Assignment, Held, PollRequest, PollResponse, RegisterRequest, attempt_event::Event, fleet_client::FleetClient,
     },
@@ -15,7 +16,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 
 use crate::{
     attempt::{Attempt, Stop},
@@ -42,7 +43,7 @@ const DELIVERY: Duration = Duration::from_secs(3);
 
 pub(crate) struct Poll {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) client: FleetClient<Channel>,
+    pub(crate) client: FleetClient<Link>,
     pub(crate) identity: RegisterRequest,
     pub(crate) slots: Slots,
     pub(crate) attempts: BTreeMap<AttemptKey, Attempt>,
@@ -66,10 +67,8 @@ enum Answer {
 }
 
 impl Poll {
-    pub(crate) fn client(channel: Channel) -> FleetClient<Channel> {
-        FleetClient::new(channel)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    pub(crate) fn client(link: Link) -> FleetClient<Link> {
+        FleetClient::new(link).max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     /// Works until told to shut down, then gives back what is at work and delivers what can be delivered.
@@ -115,7 +114,8 @@ impl Poll {
                 Answer::Away(status) => {
                     // A lease that is short is asked for again in time.
                     let wait = backoff.next_wait().min(self.shared.lease.length() / 4);
-                    tracing::warn!(%status, wait_ms = wait.as_millis(), "the coordinator does not answer, trying again");
+                    let (why, wait_ms) = (status.message(), wait.as_millis());
+                    tracing::warn!(why, wait_ms, "the coordinator does not answer, trying again");
                     Instant::now() + wait
                 }
             };

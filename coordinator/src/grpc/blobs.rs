@@ -6,14 +6,16 @@ use std::{
 };
 
 use orchestrator_proto::{CHUNK_BYTES, content::ContentStore, convert, v1};
-use tokio::{sync::mpsc, task::spawn_blocking};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking, time::timeout};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::streams::{Messages, Outlet, outlet};
 use crate::coordinator::Shared;
 
 /// Chunks read ahead of a client.
 const CHUNKS_AHEAD: usize = 4;
+/// Contents on their way at a time, over all clients.
+pub(crate) const MAX_TRANSFERS: usize = 64;
 /// Most hashes in one question.
 const MAX_HASHES: usize = 10_000;
 /// Largest content that is taken: embeddings and models of the largest data sets are far below.
@@ -38,24 +40,26 @@ impl v1::blobs_server::Blobs for Blobs {
         Ok(Response::new(v1::HasResponse { present: present.await.map_err(|e| gone(&e))? }))
     }
 
-    type GetStream = ReceiverStream<Result<v1::Chunk, Status>>;
+    type GetStream = Messages<v1::Chunk>;
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<Self::GetStream>, Status> {
+        let cut = request.extensions().get().cloned();
         let request = request.into_inner();
-        let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+        let (outlet, chunks) = outlet(CHUNKS_AHEAD, self.0.config.stall, cut, self.turn().await?);
         let content = Arc::clone(&self.0.content);
         spawn_blocking(move || {
-            if let Err(status) = send(&content, &request, &sender) {
+            if let Err(status) = send(&content, &request, &outlet) {
                 // The client may be gone; then nobody needs the reason.
-                drop(sender.blocking_send(Err(status)));
+                outlet.pass_waiting(Err(status));
             }
         });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        Ok(Response::new(chunks))
     }
 
     async fn put(&self, request: Request<Streaming<v1::Chunk>>) -> Result<Response<v1::PutResponse>, Status> {
         let mut chunks = request.into_inner();
-        let Some(first) = chunks.message().await? else {
+        let _turn = self.turn().await?;
+        let Some(first) = self.next_chunk(&mut chunks).await? else {
             return Err(Status::invalid_argument("the first chunk is missing: it names the hash and the size"));
         };
         let hash = convert::hash("hash", &first.hash).map_err(|e| refused(&e))?;
@@ -81,7 +85,7 @@ impl v1::blobs_server::Blobs for Blobs {
             }
             let write = spawn_blocking(move || writer.write_all(&chunk.data).map(|()| writer));
             writer = write.await.map_err(|e| gone(&e))?.map_err(|e| disk(&e))?;
-            next = chunks.message().await?;
+            next = self.next_chunk(&mut chunks).await?;
         }
         if writer.bytes() != total {
             let sentence = format!("content ends after {} of {total} bytes", writer.bytes());
@@ -92,12 +96,24 @@ impl v1::blobs_server::Blobs for Blobs {
     }
 }
 
+impl Blobs {
+    /// Waits until there is room for one more transfer.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let turn = timeout(self.0.config.stall, Arc::clone(&self.0.transfers).acquire_owned()).await;
+        let busy = || Status::unavailable(format!("{MAX_TRANSFERS} contents are on their way; try again"));
+        turn.map_err(|_| busy())?.map_err(|_| busy())
+    }
+
+    /// The next part of what a client sends; one that stops sending is not waited for.
+    async fn next_chunk(&self, chunks: &mut Streaming<v1::Chunk>) -> Result<Option<v1::Chunk>, Status> {
+        let stall = self.0.config.stall;
+        let next = timeout(stall, chunks.message()).await;
+        next.map_err(|_| Status::deadline_exceeded(format!("nothing came for {} s", stall.as_secs())))?
+    }
+}
+
 /// Reads a blob from the offset on, chunk by chunk, as fast as the client takes them.
-fn send(
-    content: &ContentStore,
-    request: &v1::GetRequest,
-    sender: &mpsc::Sender<Result<v1::Chunk, Status>>,
-) -> Result<(), Status> {
+fn send(content: &ContentStore, request: &v1::GetRequest, outlet: &Outlet<v1::Chunk>) -> Result<(), Status> {
     let hash = convert::hash("hash", &request.hash).map_err(|e| refused(&e))?;
     let Some(total) = content.bytes(&hash) else {
         return Err(Status::not_found(format!("there is no content {hash}")));
@@ -114,7 +130,7 @@ fn send(
         (&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut data).map_err(|e| disk(&e))?;
         let read = data.len() as u64;
         let chunk = v1::Chunk { hash: request.hash.clone(), bytes_total: total, offset, data };
-        if sender.blocking_send(Ok(chunk)).is_err() {
+        if !outlet.pass_waiting(Ok(chunk)) {
             return Ok(());
         }
         offset += read;

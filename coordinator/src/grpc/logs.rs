@@ -3,18 +3,20 @@
 use std::time::Duration;
 
 use experiment_spec::{ids::StepId, run::State};
-use orchestrator_proto::v1;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tonic::Status;
+use orchestrator_proto::{link::Cut, v1};
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::encode;
+use super::{
+    encode,
+    streams::{Messages, Outlet, outlet},
+};
 use crate::{
     coordinator::Shared,
     service::refusal::Refusal,
     store::{listing, logs},
 };
 
-/// Lines on their way to one client; a slow one is waited for, it costs only its own stream.
+/// Lines on their way to one client.
 const LINES_AHEAD: usize = 256;
 /// How long a follower waits without any write before it looks again.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -25,24 +27,20 @@ const BREATH: Duration = Duration::from_millis(100);
 pub(crate) fn stream(
     shared: Shared,
     request: v1::LogsRequest,
+    cut: Option<Cut>,
     permit: OwnedSemaphorePermit,
-) -> mpsc::Receiver<Result<v1::LogLine, Status>> {
-    let (sender, receiver) = mpsc::channel(LINES_AHEAD);
+) -> Messages<v1::LogLine> {
+    let (outlet, lines) = outlet(LINES_AHEAD, shared.config.stall, cut, permit);
     tokio::spawn(async move {
-        if let Err(refusal) = send(shared, request, &sender).await {
+        if let Err(refusal) = send(shared, request, &outlet).await {
             // The client may be gone; then nobody needs the reason.
-            drop(sender.send(Err(refusal.into())).await);
+            outlet.pass(Err(refusal.into())).await;
         }
-        drop(permit);
     });
-    receiver
+    lines
 }
 
-async fn send(
-    mut shared: Shared,
-    request: v1::LogsRequest,
-    sender: &mpsc::Sender<Result<v1::LogLine, Status>>,
-) -> Result<(), Refusal> {
+async fn send(mut shared: Shared, request: v1::LogsRequest, outlet: &Outlet<v1::LogLine>) -> Result<(), Refusal> {
     let id = StepId(request.id);
     let mut after = request.after;
     loop {
@@ -54,7 +52,7 @@ async fn send(
         let is_last = lines.is_empty();
         for line in lines {
             after = line.position.cast_unsigned();
-            if sender.send(Ok(encode::log(line))).await.is_err() {
+            if !outlet.pass(Ok(encode::log(line))).await {
                 return Ok(());
             }
         }
@@ -66,7 +64,7 @@ async fn send(
         }
         tokio::select! {
             changed = shared.written.changed() => if changed.is_err() { return Err(Refusal::Stopping) },
-            () = sender.closed() => return Ok(()),
+            () = outlet.closed() => return Ok(()),
             () = tokio::time::sleep(LOOK_AGAIN) => {}
         }
         tokio::time::sleep(BREATH).await;

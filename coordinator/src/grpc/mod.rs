@@ -6,5 +6,6 @@ pub(crate) mod fleet;
 pub(crate) mod logs;
 pub(crate) mod reports;
 mod sent_files;
+mod streams;
 pub(crate) mod submission;
-pub(crate) mod submit;
+mod submit;

@@ -8,10 +8,9 @@ use experiment_spec::{
 };
 use orchestrator_proto::{PROTOCOL_VERSION, v1};
 use tokio::sync::Semaphore;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{encode, logs, submit};
+use super::{encode, logs, streams::Messages, submit};
 use crate::{
     coordinator::Shared,
     service::{
@@ -169,15 +168,16 @@ impl v1::submissions_server::Submissions for Submissions {
         }))
     }
 
-    type LogsStream = ReceiverStream<Result<v1::LogLine, Status>>;
+    type LogsStream = Messages<v1::LogLine>;
 
     async fn logs(&self, request: Request<v1::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
+        let cut = request.extensions().get().cloned();
         let request = request.into_inner();
         self.step(request.id).await?;
         let permit = Arc::clone(&self.followers).try_acquire_owned().map_err(|_| {
             Status::resource_exhausted(format!("{MAX_FOLLOWERS} log streams are open; close one and try again"))
         })?;
-        Ok(Response::new(ReceiverStream::new(logs::stream(self.shared.clone(), request, permit))))
+        Ok(Response::new(logs::stream(self.shared.clone(), request, cut, permit)))
     }
 
     async fn cancel(&self, request: Request<v1::CancelRequest>) -> Result<Response<v1::CancelResponse>, Status> {

@@ -13,7 +13,9 @@ use experiment_spec::{
 };
 use orchestrator_coordinator::{Config, Coordinator, serve};
 use orchestrator_proto::{
-    PROTOCOL_VERSION, records,
+    PROTOCOL_VERSION,
+    link::{Bearer, Link},
+    records,
     v1::{
         self, Assignment, AttemptEvent, Held, PollRequest, PollResponse, RegisterRequest, RegisterResponse, Report,
         SubmitRequest, attempt_event::Event, blobs_client::BlobsClient, fleet_client::FleetClient,
@@ -71,9 +73,9 @@ pub(crate) fn catalog() -> Catalog {
 /// A running server.
 pub(crate) struct Server {
     pub(crate) coordinator: Coordinator,
-    pub(crate) submissions: SubmissionsClient<Channel>,
-    pub(crate) fleet: FleetClient<Channel>,
-    pub(crate) blobs: BlobsClient<Channel>,
+    pub(crate) submissions: SubmissionsClient<Link>,
+    pub(crate) fleet: FleetClient<Link>,
+    pub(crate) blobs: BlobsClient<Link>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
 }
@@ -89,7 +91,7 @@ pub(crate) async fn start_with(config: Config) -> Server {
     let (stop, stopped) = oneshot::channel::<()>();
     let routes = coordinator.routes();
     let serving = tokio::spawn(serve(listener, routes, async { drop(stopped.await) }));
-    let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+    let channel = Bearer::default().over(Channel::from_shared(url).unwrap().connect().await.unwrap());
     Server {
         coordinator,
         submissions: SubmissionsClient::new(channel.clone()),

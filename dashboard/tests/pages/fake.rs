@@ -44,7 +44,7 @@ pub(crate) async fn serve(fake: Arc<Fake>) -> Router {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let channel = Endpoint::from_shared(url).unwrap().connect_lazy();
     let services = tonic::service::Routes::new(SubmissionsServer::new(Service(fake)));
-    let app = services.prepare().into_axum_router().merge(orchestrator_dashboard::router(channel));
+    let app = services.prepare().into_axum_router().merge(orchestrator_dashboard::router(channel, false));
     let served = app.clone();
     tokio::spawn(async move { axum::serve(listener, served).await.unwrap() });
     app

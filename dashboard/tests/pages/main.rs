@@ -203,7 +203,8 @@ async fn a_coordinator_that_is_gone_is_a_page_that_says_so() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let app = orchestrator_dashboard::router(tonic::transport::Endpoint::from_shared(url).unwrap().connect_lazy());
+    let app =
+        orchestrator_dashboard::router(tonic::transport::Endpoint::from_shared(url).unwrap().connect_lazy(), false);
     let (status, page) = get(&app, "/").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(page.contains("the coordinator does not answer: ") && page.contains("http-equiv=\"refresh\""), "{page}");

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use orchestrator_proto::link::Bearer;
 use orchestrator_worker::{CheckpointPolicy, Config, WorkerError};
 use tokio::{runtime::Runtime, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -58,7 +59,8 @@ impl Fixture {
         let _entered = self.runtime.enter();
         let channel = Endpoint::from_shared(self.coordinator.url.clone()).unwrap().connect_lazy();
         let shutdown = CancellationToken::new();
-        let task = self.runtime.spawn(orchestrator_worker::run(config, channel, shutdown.clone()));
+        let task =
+            self.runtime.spawn(orchestrator_worker::run(config, Bearer::default().over(channel), shutdown.clone()));
         Daemon { shutdown, task }
     }
 
@@ -133,7 +135,7 @@ pub(crate) fn daemon_process(arguments: &[String]) -> ExitCode {
     let url = arguments[0].clone();
     let ended = runtime().block_on(async move {
         let channel = Endpoint::from_shared(url).unwrap().connect_lazy();
-        orchestrator_worker::run(config, channel, CancellationToken::new()).await
+        orchestrator_worker::run(config, Bearer::default().over(channel), CancellationToken::new()).await
     });
     eprintln!("{ended:?}");
     ExitCode::FAILURE
