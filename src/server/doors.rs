@@ -78,9 +78,7 @@ impl Follow {
             // A file that is gone or damaged takes nobody's token: what was valid stays so until it can be read again.
             match Credentials::open(&self.path) {
                 Ok(Some(credentials)) => self.take(&credentials),
-                Ok(None) => {
-                    tracing::warn!(path = %self.path.display(), "the credentials are gone; tokens stay as they were")
-                }
+                Ok(None) => tracing::warn!("the credentials are gone; tokens stay as they were"),
                 Err(error) => tracing::warn!(%error, "the credentials cannot be read; tokens stay as they were"),
             }
         }

@@ -42,13 +42,11 @@ pub(crate) fn outlet<T: Send + 'static>(
 impl<T> Outlet<T> {
     /// Passes a message on; false when nobody is there to take it any more.
     pub(crate) async fn pass(&self, message: Result<T, Status>) -> bool {
-        match timeout(self.stall, self.sender.send(message)).await {
-            Ok(sent) => sent.is_ok(),
-            Err(_) => {
-                self.cut.cut();
-                false
-            }
+        let sent = timeout(self.stall, self.sender.send(message)).await;
+        if sent.is_err() {
+            self.cut.cut();
         }
+        sent.is_ok_and(|sent| sent.is_ok())
     }
 
     /// The same from a thread that may wait.

@@ -13,7 +13,7 @@ use tokio::{
 };
 use tonic::{Code, Streaming};
 
-use super::{Lab, PATIENCE, raw_tls};
+use super::{LARGE_BYTES, Lab, PATIENCE, raw_tls};
 use crate::access::Credentials;
 
 /// Waits for the end of a connection; how long it took.
@@ -130,12 +130,9 @@ async fn huge_and_malformed_messages_are_refused_with_a_status() {
     lab.stop().await;
 }
 
-/// More than any window and queue between the two takes up.
-const BLOB_BYTES: usize = 64 << 20;
-
 fn blob(lab: &Lab) -> String {
     let store = ContentStore::open(lab.file.with_file_name("blobs")).unwrap();
-    store.put_bytes(&vec![7; BLOB_BYTES]).unwrap().to_string()
+    store.put_bytes(&vec![7; LARGE_BYTES]).unwrap().to_string()
 }
 
 async fn fetch(lab: &Lab, hash: &str) -> Streaming<Chunk> {
@@ -159,15 +156,9 @@ async fn rest(mut chunks: Streaming<Chunk>) -> (usize, bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_takes_nothing_from_the_wire_is_cut_off() {
     let lab = Lab::secure().await;
-    let hash = blob(&lab);
     let mut stream = raw_tls(&lab).await;
-    let head = format!(
-        "POST /orchestrator.v1.Blobs/Get HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/grpc\r\nContent-Length: ",
-        lab.token(Role::Worker)
-    );
-    let message = prost_message(&hash);
-    stream.write_all(format!("{head}{}\r\n\r\n", message.len()).as_bytes()).await.unwrap();
-    stream.write_all(&message).await.unwrap();
+    let head = format!("GET /large HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n", lab.token(Role::User));
+    stream.write_all(head.as_bytes()).await.unwrap();
     // The kernel's buffers fill, then nothing can be sent.
     tokio::time::sleep(PATIENCE.stall * 3).await;
     let mut taken = 0;
@@ -175,7 +166,7 @@ async fn who_takes_nothing_from_the_wire_is_cut_off() {
     while let Ok(read @ 1..) = stream.read(&mut bytes).await {
         taken += read;
     }
-    assert!(taken < BLOB_BYTES / 2, "{taken} bytes were still sent to somebody who had not taken any for long");
+    assert!(taken < LARGE_BYTES / 2, "{taken} bytes were still sent to somebody who had not taken any for long");
     lab.stop().await;
 }
 
@@ -183,12 +174,12 @@ async fn who_takes_nothing_from_the_wire_is_cut_off() {
 async fn who_answers_but_takes_nothing_of_a_stream_is_cut_off_and_others_are_not() {
     let lab = Lab::secure().await;
     let hash = blob(&lab);
-    assert_eq!(rest(fetch(&lab, &hash).await).await, (BLOB_BYTES, true), "one that takes them gets them all");
+    assert_eq!(rest(fetch(&lab, &hash).await).await, (LARGE_BYTES, true), "one that takes them gets them all");
     let mut stalled = fetch(&lab, &hash).await;
     stalled.message().await.unwrap().unwrap();
     tokio::time::sleep(PATIENCE.stall * 3).await;
     let (got, ended_well) = rest(stalled).await;
-    assert!(got < BLOB_BYTES / 2 && !ended_well, "{got} bytes");
+    assert!(got < LARGE_BYTES / 2 && !ended_well, "{got} bytes");
     is_served(&lab).await;
     lab.stop().await;
 }
@@ -203,19 +194,9 @@ async fn a_stream_ends_with_the_token_it_was_asked_for_with() {
     // Sooner than a stalled client is cut off, later than the file is looked at.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let (got, ended_well) = rest(chunks).await;
-    assert!(got < BLOB_BYTES / 2 && !ended_well, "{got} bytes");
+    assert!(got < LARGE_BYTES / 2 && !ended_well, "{got} bytes");
     is_served(&lab).await;
     lab.stop().await;
-}
-
-/// A `GetRequest` for a hash as a gRPC frame.
-fn prost_message(hash: &str) -> Vec<u8> {
-    let mut message = vec![0x0a, u8::try_from(hash.len()).unwrap()];
-    message.extend_from_slice(hash.as_bytes());
-    let mut frame = vec![0];
-    frame.extend_from_slice(&u32::try_from(message.len()).unwrap().to_be_bytes());
-    frame.extend(message);
-    frame
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,6 +25,9 @@ const PATIENCE: Patience = Patience {
     request: Duration::from_secs(20),
 };
 
+/// Size of what is too large to be under way at once.
+const LARGE_BYTES: usize = 64 << 20;
+
 struct Lab {
     coordinator: Coordinator,
     server: Server,
@@ -54,9 +57,12 @@ impl Lab {
         let names = Names::of(address, &[]);
         let secure = Secure { credentials: &credentials, file: &file, names: &names };
         let app = coordinator.routes().prepare().into_axum_router();
+        // More than any window and queue between the two ends takes up.
+        let large = axum::Router::new().route("/large", axum::routing::get(async || vec![7_u8; LARGE_BYTES]));
         let dashboard = orchestrator_dashboard::router(super::inside(app.clone()), is_secure);
         let server =
-            Server::start_with(listener, app.merge(dashboard), is_secure.then_some(&secure), PATIENCE).unwrap();
+            Server::start_with(listener, app.merge(dashboard).merge(large), is_secure.then_some(&secure), PATIENCE)
+                .unwrap();
         Self { coordinator, server, address, is_secure, credentials, file, _folder: folder }
     }
 
