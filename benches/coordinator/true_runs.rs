@@ -4,7 +4,7 @@
 use std::{path::Path, time::Instant};
 
 use orchestrator_proto::{link::Bearer, v1::ListSubmissionsRequest};
-use orchestrator_worker::Config;
+use orchestrator_worker::{Config, Links};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -28,9 +28,12 @@ async fn once() -> Sample {
     fleet::extract(&server.url).await;
     let stop = CancellationToken::new();
     let (cpu, start) = (server.cpu_us(), Instant::now());
+    let link = Bearer::default().over(connect(&server.url).await);
+    let links = Links { calls: link.clone(), contents: link };
+    let link = Bearer::default().over(connect(&server.url).await);
     let worker = tokio::spawn(orchestrator_worker::run(
         config(home.path()),
-        Bearer::default().over(connect(&server.url).await),
+        Links { calls: link.clone(), contents: link },
         stop.clone(),
     ));
     loop {

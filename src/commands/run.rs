@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use orchestrator_proto::v1;
+use orchestrator_worker::Links;
 use retrieval::datasets::folders::DataFolders;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -118,7 +119,8 @@ impl LocalWorker {
         let mut config = super::worker::config(home.local_worker(), None, cpus, tuning, Some(home.blobs()))?;
         config.data_folders = data.0;
         let stop = CancellationToken::new();
-        let task = tokio::spawn(orchestrator_worker::run(config, local.link(), stop.clone()));
+        let links = Links { calls: local.link(), contents: local.link() };
+        let task = tokio::spawn(orchestrator_worker::run(config, links, stop.clone()));
         Ok(Self { task: tokio::sync::Mutex::new(task), stop })
     }
 

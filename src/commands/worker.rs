@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use orchestrator_proto::link::Role;
-use orchestrator_worker::Config;
+use orchestrator_worker::{Config, Links};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -26,7 +26,8 @@ pub(super) async fn worker(global: &Global, args: WorkerArgs) -> Outcome {
         })?,
     };
     let token = link::token(global, &home, Role::Worker)?;
-    let link = link::lazy(&url, token.as_ref())?;
+    let link = || link::lazy(&url, token.as_ref());
+    let links = Links { calls: link()?, contents: link()? };
     let folder = args.folder.unwrap_or_else(|| home.local_worker());
     let mut config = config(folder, args.name, args.cpus, &args.tuning, None)?;
     config.min_free_bytes = args.min_free;
@@ -41,7 +42,7 @@ pub(super) async fn worker(global: &Global, args: WorkerArgs) -> Outcome {
             std::process::exit(130);
         }
     });
-    orchestrator_worker::run(config, link, stop)
+    orchestrator_worker::run(config, links, stop)
         .await
         .map_err(|error| Failure::request(format!("the worker ended: {error}")))
 }

@@ -37,6 +37,15 @@ const LOCK_WAIT: Duration = Duration::from_secs(3);
 /// How often the uploader looks for artifacts that nobody told it of.
 const UPLOAD_TICK: Duration = Duration::from_millis(200);
 
+/// Ways to the coordinator. They are two connections, so that no heartbeat waits behind contents on a slow network.
+#[derive(Clone, Debug)]
+pub struct Links {
+    /// For heartbeats and reports.
+    pub calls: Link,
+    /// For contents.
+    pub contents: Link,
+}
+
 /// Runs a worker daemon until `shutdown` is cancelled: then its attempts keep a checkpoint and end, their
 /// steps are given back, and what the coordinator has not acknowledged stays in the folder. Dropping
 /// the future ends the attempts at once.
@@ -44,7 +53,7 @@ const UPLOAD_TICK: Duration = Duration::from_millis(200);
 /// # Errors
 /// When the folder is held or cannot be used, a setting cannot be met, or the coordinator refuses this
 /// worker. A coordinator that is away is no error.
-pub async fn run(config: Config, link: Link, shutdown: CancellationToken) -> Result<(), WorkerError> {
+pub async fn run(config: Config, links: Links, shutdown: CancellationToken) -> Result<(), WorkerError> {
     if let Some(level) = &config.simd {
         identity::force_simd(level).map_err(WorkerError::Setting)?;
     }
@@ -72,7 +81,7 @@ pub async fn run(config: Config, link: Link, shutdown: CancellationToken) -> Res
     let floor =
         Floor { folder: config.folder.clone(), min_free_bytes: config.min_free_bytes, option: "worker --min-free" };
     let shared = Arc::new(Shared {
-        cache: Cache::new(state.blobs.clone(), config.shared_blobs, link.clone()),
+        cache: Cache::new(state.blobs.clone(), config.shared_blobs, links.contents),
         config,
         outbox: state.outbox,
         blobs: state.blobs,
@@ -86,7 +95,7 @@ pub async fn run(config: Config, link: Link, shutdown: CancellationToken) -> Res
     });
     let poll = Poll {
         shared: Arc::clone(&shared),
-        client: Poll::client(link),
+        client: Poll::client(links.calls),
         identity,
         slots,
         attempts: BTreeMap::new(),

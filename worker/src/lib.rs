@@ -32,6 +32,6 @@ mod step_folder;
 pub use child::{Compute, Computed, Retrieval, attempt_main, attempt_with, confined_main, external_entry};
 pub use command::{GivenGpu, Start};
 pub use config::{CheckpointPolicy, Config};
-pub use daemon::run;
+pub use daemon::{Links, run};
 pub use devices::{found_gpus, usable_gpus};
 pub use error::WorkerError;

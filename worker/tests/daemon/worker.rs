@@ -9,15 +9,20 @@ use std::{
 };
 
 use orchestrator_proto::link::Bearer;
-use orchestrator_worker::{CheckpointPolicy, Config, WorkerError};
+use orchestrator_worker::{CheckpointPolicy, Config, Links, WorkerError};
 use tokio::{runtime::Runtime, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::coordinator::{Coordinator, PATIENCE};
 
 pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+fn links(channel: Channel) -> Links {
+    let link = Bearer::default().over(channel);
+    Links { calls: link.clone(), contents: link }
 }
 
 pub(crate) fn config(folder: &Path) -> Config {
@@ -59,8 +64,7 @@ impl Fixture {
         let _entered = self.runtime.enter();
         let channel = Endpoint::from_shared(self.coordinator.url.clone()).unwrap().connect_lazy();
         let shutdown = CancellationToken::new();
-        let task =
-            self.runtime.spawn(orchestrator_worker::run(config, Bearer::default().over(channel), shutdown.clone()));
+        let task = self.runtime.spawn(orchestrator_worker::run(config, links(channel), shutdown.clone()));
         Daemon { shutdown, task }
     }
 
@@ -135,7 +139,7 @@ pub(crate) fn daemon_process(arguments: &[String]) -> ExitCode {
     let url = arguments[0].clone();
     let ended = runtime().block_on(async move {
         let channel = Endpoint::from_shared(url).unwrap().connect_lazy();
-        orchestrator_worker::run(config, Bearer::default().over(channel), CancellationToken::new()).await
+        orchestrator_worker::run(config, links(channel), CancellationToken::new()).await
     });
     eprintln!("{ended:?}");
     ExitCode::FAILURE
