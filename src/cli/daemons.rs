@@ -79,6 +79,12 @@ fn host_name(text: &str) -> Result<String, String> {
     Err("expected the name of a machine like lab.example.org, or an address like 10.0.0.5".to_owned())
 }
 
+/// A label.
+fn label(text: &str) -> Result<String, String> {
+    use experiment_spec::spec::{LABEL, is_label};
+    if is_label(text) { Ok(text.to_owned()) } else { Err(format!("expected {LABEL}")) }
+}
+
 /// A size like those of a submission, or 0.
 fn free_bytes(text: &str) -> Result<u64, String> {
     let bytes = if text == "0" { Some(0) } else { experiment_spec::spec::memory_bytes(text) };
@@ -103,6 +109,9 @@ pub(crate) struct WorkerArgs {
     /// Processor cores to offer [default: all]
     #[arg(long)]
     pub(crate) cpus: Option<u32>,
+    /// What this worker calls itself, for runs that ask for it (`resources: { labels: [...] }`); may be given again
+    #[arg(long = "label", value_name = "LABEL", value_parser = label)]
+    pub(crate) labels: Vec<String>,
     /// Take nothing while the disk of the worker's folder has less free than this; 0 = do not look
     #[arg(long, default_value = "1GiB", value_name = "SIZE", value_parser = free_bytes)]
     pub(crate) min_free: u64,

@@ -30,6 +30,7 @@ pub(super) async fn worker(global: &Global, args: WorkerArgs) -> Outcome {
     let links = Links { calls: link()?, contents: link()? };
     let folder = args.folder.unwrap_or_else(|| home.local_worker());
     let mut config = config(folder, args.name, args.cpus, &args.tuning, None)?;
+    config.labels = args.labels;
     config.min_free_bytes = args.min_free;
     config.data_folders = home.data_folders(&global.data_folders).0;
     let stop = CancellationToken::new();

@@ -51,7 +51,7 @@ pub(super) fn table(workers: &[WorkerSummary]) -> Outcome {
         vec![
             w.name.clone(),
             w.state.clone(),
-            w.devices.join(", "),
+            w.devices.iter().chain(&w.labels).map(String::as_str).collect::<Vec<_>>().join(", "),
             format!("{}/{}", w.cpus_used, w.cpus),
             format!("{}/{} GiB", gibibytes(w.memory_used_bytes), gibibytes(w.memory_bytes)),
             w.kind.clone(),

@@ -6,7 +6,7 @@ use std::{
     path::Path,
     process::Command,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
         mpsc,
     },
@@ -22,6 +22,11 @@ const PACKET_BYTES: u16 = 1_400;
 
 /// Why there are no namespaces to be had here, if so.
 pub(crate) fn unavailable() -> Option<&'static str> {
+    static WHY: OnceLock<Option<&str>> = OnceLock::new();
+    *WHY.get_or_init(probe)
+}
+
+fn probe() -> Option<&'static str> {
     let is_root = rustix::process::geteuid().is_root();
     let has_device = Path::new("/dev/net/tun").exists();
     let name = format!("orchestrator-probe-{}", std::process::id());

@@ -17,6 +17,8 @@ pub struct Config {
     pub cpus: u32,
     /// GPUs that attempts may be given; [`crate::usable_gpus`] finds them. None unless set.
     pub gpus: Vec<Gpu>,
+    /// What this worker calls itself, for runs that ask for it.
+    pub labels: Vec<String>,
     /// Folder of content by hash: a cache of its own, or the coordinator's when `shared_blobs`.
     pub blobs: PathBuf,
     /// Whether `blobs` is the coordinator's own folder: nothing need be fetched or uploaded then.
@@ -46,6 +48,7 @@ impl Config {
             name: None,
             cpus,
             gpus: Vec::new(),
+            labels: Vec::new(),
             blobs: folder.join("blobs"),
             shared_blobs: false,
             data_folders: Vec::new(),

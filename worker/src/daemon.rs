@@ -75,6 +75,7 @@ pub async fn run(config: Config, links: Links, shutdown: CancellationToken) -> R
         gpus: config.gpus.clone(),
         memory_bytes: identity::memory_bytes(),
         kind: identity::kind(),
+        labels: config.labels.clone(),
         held: Vec::new(),
     };
     let slots = Slots::new(config.cpus, config.gpus.clone());

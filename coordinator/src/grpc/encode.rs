@@ -163,6 +163,7 @@ pub(crate) fn worker(row: WorkerRow, live: &HashMap<WorkerId, LiveWorker>) -> Re
         Some(_) => "online".to_owned(),
     };
     let gpus = snapshot::gpus(&row.gpus_json)?;
+    let labels = snapshot::labels(&row.labels_json)?.into_iter().collect();
     let devices = if gpus.is_empty() {
         vec![format!("{} cpus", row.cpus)]
     } else {
@@ -184,6 +185,7 @@ pub(crate) fn worker(row: WorkerRow, live: &HashMap<WorkerId, LiveWorker>) -> Re
         memory_used_bytes: now.map_or(0, |now| now.memory_used_bytes),
         aside_reason,
         aside_until_ms,
+        labels,
         steps: now.map(|now| now.steps.iter().map(|step| step.0).collect()).unwrap_or_default(),
     })
 }

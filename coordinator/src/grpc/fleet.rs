@@ -1,6 +1,9 @@
 //! What workers call.
 
-use experiment_spec::ids::WorkerId;
+use experiment_spec::{
+    ids::WorkerId,
+    spec::{LABEL, is_label, limits::MAX_LABELS},
+};
 use orchestrator_proto::{PROTOCOL_VERSION, convert, v1};
 use tonic::{Request, Response, Status};
 
@@ -105,6 +108,10 @@ fn registration(request: &v1::RegisterRequest) -> Result<Registration, Status> {
         return Err(Status::invalid_argument("cpus: a worker has at least one"));
     }
     limit("gpus", request.gpus.len(), MAX_GPUS)?;
+    limit("labels", request.labels.len(), MAX_LABELS)?;
+    if request.labels.iter().any(|label| !is_label(label)) {
+        return Err(Status::invalid_argument(format!("labels: expected {LABEL}")));
+    }
     let gpus: Vec<Gpu> = request
         .gpus
         .iter()
@@ -122,6 +129,7 @@ fn registration(request: &v1::RegisterRequest) -> Result<Registration, Status> {
         memory_bytes: request.memory_bytes,
         kind: request.kind.clone(),
         program_version: request.program_version.clone(),
+        labels_json: serde_json::to_string(&request.labels).expect("a list of labels is plain data that JSON can say"),
     })
 }
 

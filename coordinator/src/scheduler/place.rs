@@ -88,7 +88,10 @@ pub(crate) enum Room {
 pub(crate) fn room(asked: &Resources, worker: &Worker) -> Room {
     let (capacity, whole) = (&worker.capacity, Left::whole(&worker.capacity));
     if whole.grant(asked, capacity).is_none() {
-        return Room::Never(if asked.memory_bytes > whole.memory_bytes {
+        let lacking: Vec<&str> = asked.labels.difference(&capacity.labels).map(String::as_str).collect();
+        return Room::Never(if !lacking.is_empty() {
+            format!("it is not labelled {}", lacking.join(", "))
+        } else if asked.memory_bytes > whole.memory_bytes {
             format!("it has {} of memory", gibibytes(whole.memory_bytes))
         } else {
             "it has no GPU".to_owned()
@@ -167,6 +170,9 @@ impl Left {
     /// for more processors than the worker has gets all of them: cpus are a share of the machine, and
     /// a smaller machine is only slower. Memory is not: too little of it ends in a failure.
     fn grant(&self, asked: &Resources, capacity: &Capacity) -> Option<Grant> {
+        if !asked.labels.is_subset(&capacity.labels) {
+            return None;
+        }
         let cpus = asked.cpus.clamp(1, capacity.cpus.max(1));
         let share = gpu_share(asked, capacity)?;
         let gpu = match share {

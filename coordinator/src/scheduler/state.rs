@@ -86,6 +86,8 @@ pub(crate) struct Capacity {
     /// Indices of its GPUs.
     pub(crate) gpus: Vec<u32>,
     pub(crate) memory_bytes: u64,
+    /// What it calls itself.
+    pub(crate) labels: BTreeSet<String>,
 }
 
 /// A worker that is online.

@@ -115,12 +115,16 @@ fn paused(scheduler: &Scheduler, step: &Step) -> String {
 
 /// What a step asks for, in words.
 pub(super) fn asked(resources: &Resources) -> String {
+    let asked_labels = resources.labels.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     let mut parts = vec![format!("{} cpus", resources.cpus)];
     if resources.device == experiment_spec::run::Device::Cuda {
         parts.push("a CUDA GPU (`device: cuda`)".to_owned());
     }
     if resources.memory_bytes > 0 {
         parts.push(format!("{} of memory", gibibytes(resources.memory_bytes)));
+    }
+    if !asked_labels.is_empty() {
+        parts.push(format!("a worker labelled {asked_labels}"));
     }
     parts.join(", ")
 }

@@ -1,5 +1,7 @@
 //! The scheduler's state as the store has it: read on start, and again after a failed write.
 
+use std::collections::BTreeSet;
+
 use experiment_spec::ids::{AttemptNumber, LeaseToken, StepId, WorkerId};
 use sqlx::{FromRow, SqliteConnection, SqlitePool};
 
@@ -68,6 +70,11 @@ pub(crate) fn gpus(json: &str) -> Result<Vec<Gpu>> {
     serde_json::from_str(json).map_err(|_| damaged("list of GPUs", json))
 }
 
+/// What a worker calls itself, as stored.
+pub(crate) fn labels(json: &str) -> Result<BTreeSet<String>> {
+    serde_json::from_str(json).map_err(|_| damaged("list of labels", json))
+}
+
 /// Workers that are online and every step that is not final; new leases are drawn from `lease_salt`.
 pub(crate) async fn load(db: &SqlitePool, lease_salt: u64) -> Result<Scheduler> {
     let mut scheduler = Scheduler::new(lease_salt);
@@ -76,6 +83,7 @@ pub(crate) async fn load(db: &SqlitePool, lease_salt: u64) -> Result<Scheduler> 
             cpus: row.cpus,
             gpus: gpus(&row.gpus_json)?.iter().map(|gpu| gpu.index).collect(),
             memory_bytes: row.memory_bytes.cast_unsigned(),
+            labels: labels(&row.labels_json)?,
         };
         let aside = row.aside_until_ms.zip(row.aside_reason);
         let worker = Worker { name: row.name, capacity, aside, drained: row.drained, ..Worker::default() };

@@ -16,6 +16,8 @@ pub(crate) struct Registration {
     pub(crate) memory_bytes: u64,
     pub(crate) kind: String,
     pub(crate) program_version: String,
+    /// What it calls itself, as a JSON list.
+    pub(crate) labels_json: String,
 }
 
 /// One row.
@@ -34,6 +36,7 @@ pub(crate) struct WorkerRow {
     pub(crate) aside_until_ms: Option<i64>,
     pub(crate) aside_reason: Option<String>,
     pub(crate) drained: bool,
+    pub(crate) labels_json: String,
 }
 
 /// What the store knows already of a worker that registers.
@@ -48,11 +51,12 @@ pub(crate) struct Known {
 pub(crate) async fn register(db: &mut SqliteConnection, worker: &Registration, now_ms: i64) -> Result<Known> {
     Ok(sqlx::query_as(
         "INSERT INTO workers (name, host, cpus, gpus_json, memory_bytes, kind, program_version, state,
-                              last_sequence, registered_at_ms, last_seen_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'online', 0, ?8, ?8)
+                              last_sequence, registered_at_ms, last_seen_ms, labels_json)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'online', 0, ?8, ?8, ?9)
          ON CONFLICT (name) DO UPDATE SET
              host = ?2, cpus = ?3, gpus_json = ?4, memory_bytes = ?5, kind = ?6, program_version = ?7,
-             state = 'online', registered_at_ms = ?8, last_seen_ms = ?8, aside_until_ms = NULL, aside_reason = NULL
+             state = 'online', registered_at_ms = ?8, last_seen_ms = ?8, aside_until_ms = NULL, aside_reason = NULL,
+             labels_json = ?9
          RETURNING id, last_sequence, drained",
     )
     .bind(&worker.name)
@@ -63,6 +67,7 @@ pub(crate) async fn register(db: &mut SqliteConnection, worker: &Registration, n
     .bind(&worker.kind)
     .bind(&worker.program_version)
     .bind(now_ms)
+    .bind(&worker.labels_json)
     .fetch_one(db)
     .await?)
 }
@@ -152,7 +157,7 @@ pub(super) async fn put_aside_all(db: &mut SqliteConnection, aside: &[(WorkerId,
 pub(crate) async fn all(db: &SqlitePool) -> Result<Vec<WorkerRow>> {
     Ok(sqlx::query_as(
         "SELECT id, name, cpus, gpus_json, memory_bytes, kind, program_version, state, last_sequence, last_seen_ms,
-                aside_until_ms, aside_reason, drained
+                aside_until_ms, aside_reason, drained, labels_json
          FROM workers ORDER BY id",
     )
     .fetch_all(db)

@@ -44,7 +44,7 @@ fn table(overview: &Overview) -> Markup {
                                 aria-label={ "cores in use of " (worker.name) } {}
                             " " (worker.cpus_used) "/" (worker.cpus)
                         }
-                        td { (worker.devices.join(", ")) }
+                        td { (worker.devices.iter().chain(&worker.labels).map(String::as_str).collect::<Vec<_>>().join(", ")) }
                         td { (worker.steps.iter().map(i64::to_string).collect::<Vec<_>>().join(", ")) }
                         td { (worker.kind) }
                         td { (ago(overview.at_ms, worker.last_seen_ms)) }

@@ -1,5 +1,7 @@
 //! Steps of a plan (runs and the extractions they wait for), their states and their failures.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{catalog::Parameters, ids::ContentHash, program::Program};
@@ -289,11 +291,14 @@ pub struct Resources {
     pub time_limit_s: u64,
     /// Which device is insisted on.
     pub device: Device,
+    /// What the worker must call itself.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub labels: BTreeSet<String>,
 }
 
 impl Default for Resources {
     fn default() -> Self {
-        Self { cpus: 1, gpus: 0.0, memory_bytes: 0, time_limit_s: 0, device: Device::Auto }
+        Self { cpus: 1, gpus: 0.0, memory_bytes: 0, time_limit_s: 0, device: Device::Auto, labels: BTreeSet::new() }
     }
 }
 

@@ -67,13 +67,15 @@ fn everything_that_is_said_is_kept() {
     let submission = small(concat!(
         "encoder: random\nencoder-seed: 7\nretries: 0\nseeds: [9, 3]\n",
         "datasets: [wikipedia, emoji]\n",
-        "resources: { gpus: 0.25, cpus: 2, memory: 2GiB, time-limit: 1h30m, device: cuda }\n",
+        "resources: { gpus: 0.25, cpus: 2, memory: 2GiB, time-limit: 1h30m, device: cuda, labels: [rack-2, a100] }\n",
         "tables: [{ title: T, rows: [CCA], normalisation: authors, digits: 2, kind: ablation }]\n",
     ));
     assert_eq!(submission.seeds, [9, 3]);
     assert_eq!((submission.encoder_seeds.as_slice(), submission.retries), (&[7][..], 0));
     assert!(submission.data_sets.iter().all(|choice| choice.encoder == "random"));
-    let resources = Resources { cpus: 2, gpus: 0.25, memory_bytes: 2 << 30, time_limit_s: 5400, device: Device::Cuda };
+    let labels = ["a100", "rack-2"].map(str::to_owned).into();
+    let resources =
+        Resources { cpus: 2, gpus: 0.25, memory_bytes: 2 << 30, time_limit_s: 5400, device: Device::Cuda, labels };
     assert_eq!(submission.resources, resources);
     let table = &submission.tables[0];
     assert_eq!((table.kind, table.normalisation, table.digits), (TableKind::Ablation, Normalisation::Authors, 2));

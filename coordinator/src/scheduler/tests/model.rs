@@ -51,7 +51,7 @@ pub(super) fn cpus(cpus: u32) -> Resources {
 }
 
 pub(super) fn cpu_worker(cpus: u32) -> Capacity {
-    Capacity { cpus, gpus: Vec::new(), memory_bytes: 1 << 30 }
+    Capacity { cpus, memory_bytes: 1 << 30, ..Capacity::default() }
 }
 
 pub(super) fn failed(kind: FailureKind) -> Reported {

@@ -1,11 +1,14 @@
 //! Who is given what: order, sizes, devices.
 
-use experiment_spec::run::{Device, Resources};
+use experiment_spec::{
+    ids::WorkerId,
+    run::{Device, Resources},
+};
 
 use super::model::{World, assignments, cpu_worker, cpus, key};
 use crate::scheduler::{
     effects::Effect,
-    place::{Free, MAX_ASSIGNMENTS},
+    place::{Free, MAX_ASSIGNMENTS, Room, room},
     reactor::Poll,
     state::{Capacity, Grant},
 };
@@ -19,7 +22,7 @@ fn grants(effects: &[Effect]) -> Vec<Grant> {
 }
 
 fn gpu_worker(gpus: u32) -> Capacity {
-    Capacity { cpus: 8, gpus: (0..gpus).collect(), memory_bytes: 1 << 30 }
+    Capacity { cpus: 8, gpus: (0..gpus).collect(), memory_bytes: 1 << 30, ..Capacity::default() }
 }
 
 /// Submits this many single steps that ask for these resources.
@@ -52,6 +55,21 @@ fn what_a_worker_could_never_hold_blocks_nobody() {
     submit(&mut world, 1, &cpus(1));
     world.register(1, cpu_worker(4), &[]);
     assert_eq!(world.given(1, &[]), [key(3, 1)]);
+}
+
+#[test]
+fn only_a_worker_with_all_the_labels_asked_for_is_given_a_step() {
+    let labels = |labels: &[&str]| labels.iter().map(|label| (*label).to_owned()).collect();
+    let mut world = World::new(0);
+    submit(&mut world, 1, &Resources { labels: labels(&["a100", "rack-2"]), ..cpus(1) });
+    submit(&mut world, 1, &cpus(1));
+    world.register(1, Capacity { labels: labels(&["a100"]), ..cpu_worker(4) }, &[]);
+    assert_eq!(world.given(1, &[]), [key(2, 1)], "what it could never hold blocks nothing behind it");
+    let asked = Resources { labels: labels(&["a100", "rack-2"]), ..cpus(1) };
+    let first = room(&asked, &world.scheduler.workers[&WorkerId(1)]);
+    assert_eq!(first, Room::Never("it is not labelled rack-2".to_owned()));
+    world.register(2, Capacity { labels: labels(&["rack-2", "a100", "ssd"]), ..cpu_worker(4) }, &[]);
+    assert_eq!(world.given(2, &[]), [key(1, 1)]);
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn what_failed_on_one_worker_goes_to_another_that_could_hold_it() {
 fn it_stays_where_nobody_else_could_hold_it() {
     let mut world = World::new(5);
     world.submit(0, &Resources { device: Device::Cuda, ..cpus(1) });
-    world.register(1, Capacity { cpus: 1, gpus: vec![0], memory_bytes: 0 }, &[]);
+    world.register(1, Capacity { cpus: 1, gpus: vec![0], ..Capacity::default() }, &[]);
     world.register(2, cpu_worker(1), &[]);
     fails_after(&mut world, FailureKind::Killed, 0);
     world.now_ms += MINUTE_MS;

@@ -60,7 +60,7 @@ fn what_nobody_can_hold_says_so_and_names_what_each_lacks() {
         "it can never go to worker w1: it has 1.0 GiB of memory",
     ];
     assert_eq!(told(&world, 2), expected);
-    world.register(2, Capacity { cpus: 8, gpus: vec![0], memory_bytes: 4 << 30 }, &[]);
+    world.register(2, Capacity { cpus: 8, gpus: vec![0], memory_bytes: 4 << 30, ..Capacity::default() }, &[]);
     assert_eq!(told(&world, 2)[2], "it could go to worker w2, once those before it are given out");
     world.poll(2, &[]);
     world.submit(0, &Resources { memory_bytes: 2 << 30, ..cpus(1) });

@@ -26,6 +26,6 @@ pub const PROGRAM: &[&str] = &["command", "files", "label"];
 /// Keys of an entry of `overrides` that choose what it holds for.
 pub const OVERRIDE: &[&str] = &["dataset", "method", "label"];
 /// Keys of `resources`.
-pub const RESOURCES: &[&str] = &["gpus", "cpus", "memory", "time-limit", "device"];
+pub const RESOURCES: &[&str] = &["gpus", "cpus", "memory", "time-limit", "device", "labels"];
 /// Keys of an entry of `tables`.
 pub const TABLE: &[&str] = &["kind", "title", "rows", "normalisation", "digits", "spread"];

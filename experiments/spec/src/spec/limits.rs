@@ -44,6 +44,10 @@ pub const MAX_CPUS: u32 = 1024;
 pub const MAX_GPUS: f64 = 16.0;
 /// Longest time limit, in seconds: 30 days.
 pub const MAX_TIME_LIMIT_S: u64 = 30 * 86_400;
+/// Most labels that a step asks for, and that a worker has.
+pub const MAX_LABELS: usize = 32;
+/// Longest label, in characters.
+pub const MAX_LABEL_CHARS: usize = 40;
 /// Most memory, in bytes: 64 TiB.
 pub const MAX_MEMORY_BYTES: u64 = 64 << 40;
 /// Least memory that makes sense, in bytes: 1 MiB. Below it stands a forgotten unit.

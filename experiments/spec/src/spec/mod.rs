@@ -21,6 +21,6 @@ mod tables;
 
 pub use parse::{parse, parse_with};
 pub use problem::Problem;
-pub use resources::memory_bytes;
+pub use resources::{LABEL, is_label, memory_bytes};
 pub use submission::{DataSetChoice, MethodRow, Submission};
 pub use tables::{Spread, TableKind, TableSpec};

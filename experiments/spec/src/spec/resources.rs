@@ -1,14 +1,18 @@
 //! The key `resources`, with its quantities that carry a unit.
 
+use std::collections::BTreeSet;
+
 use super::{
     keys,
-    limits::{MAX_CPUS, MAX_GPUS, MAX_MEMORY_BYTES, MAX_TIME_LIMIT_S, MIN_MEMORY_BYTES},
+    limits::{MAX_CPUS, MAX_GPUS, MAX_LABEL_CHARS, MAX_LABELS, MAX_MEMORY_BYTES, MAX_TIME_LIMIT_S, MIN_MEMORY_BYTES},
     problem::Problems,
     read::Cursor,
 };
 use crate::run::{Device, Resources};
 
 const MEMORY: &str = "memory from 1MiB to 64TiB, like `512MiB` or `2GiB`";
+/// What a label is.
+pub const LABEL: &str = "a label of 1 to 40 letters, digits, `-`, `_`, `.`";
 const TIME: &str = "a time from 1s to 30d, like `90s`, `30m`, `2h` or `1h30m`";
 
 /// Reads `resources`; what is not said keeps its default.
@@ -30,12 +34,14 @@ pub(super) fn read(cursor: &Cursor<'_>, problems: &mut Problems) -> Option<Resou
         fields.read_or("memory", default.memory_bytes, |memory| quantity(memory, MEMORY, memory_bytes, problems));
     let time_limit_s =
         fields.read_or("time-limit", default.time_limit_s, |limit| quantity(limit, TIME, seconds, problems));
+    let labels = fields.read_or("labels", default.labels, |labels| labels_of(labels, problems));
     Some(Resources {
         cpus: cpus?,
         gpus: gpus?,
         memory_bytes: memory_bytes?,
         time_limit_s: time_limit_s?,
         device: device?,
+        labels: labels?,
     })
 }
 
@@ -50,6 +56,28 @@ fn gpu_share(cursor: &Cursor<'_>, device: Option<Device>, problems: &mut Problem
     };
     cursor.report(problems, message);
     None
+}
+
+/// A list of labels.
+fn labels_of(cursor: &Cursor<'_>, problems: &mut Problems) -> Option<BTreeSet<String>> {
+    let listed = cursor.list(problems, "a list of labels, like `[a100]`", MAX_LABELS)?;
+    let read = |label: &Cursor<'_>, problems: &mut Problems| {
+        let text = label.text(problems, LABEL, MAX_LABEL_CHARS)?;
+        if !is_label(text) {
+            label.expected(problems, LABEL);
+            return None;
+        }
+        Some(text.to_owned())
+    };
+    let labels: Vec<_> = listed.iter().map(|label| read(label, problems)).collect();
+    labels.into_iter().collect()
+}
+
+/// Whether a text can be a label, of a worker or of what a step asks for.
+#[must_use]
+pub fn is_label(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !text.is_empty() && text.len() <= MAX_LABEL_CHARS && text.chars().all(plain)
 }
 
 /// A text with a unit.
@@ -110,6 +138,14 @@ mod tests {
         for wrong in ["2", "GiB", "2G", "-1GiB", "1KiB", "1e3GiB", "infGiB", "65TiB", "1.2.3GiB", ""] {
             assert_eq!(memory_bytes(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn labels_are_plain_words() {
+        for (text, is_one) in [("a100", true), ("rack-2.b_c", true), ("", false), ("a b", false), ("\u{e9}", false)] {
+            assert_eq!(is_label(text), is_one, "{text}");
+        }
+        assert!(is_label(&"x".repeat(MAX_LABEL_CHARS)) && !is_label(&"x".repeat(MAX_LABEL_CHARS + 1)));
     }
 
     #[test]
