@@ -129,7 +129,7 @@ fn registration(request: &v1::RegisterRequest) -> Result<Registration, Status> {
         memory_bytes: request.memory_bytes,
         kind: request.kind.clone(),
         program_version: request.program_version.clone(),
-        labels_json: serde_json::to_string(&request.labels).expect("a list of labels is plain data that JSON can say"),
+        labels: request.labels.iter().cloned().collect(),
     })
 }
 

@@ -29,7 +29,7 @@ impl Owner {
             cpus: worker.cpus,
             gpus: gpus.iter().map(|gpu| gpu.index).collect(),
             memory_bytes: worker.memory_bytes,
-            labels: snapshot::labels(&worker.labels_json)?,
+            labels: worker.labels.clone(),
         };
         let mut transaction = Self::begin(&mut self.writer).await?;
         let known = workers::register(&mut transaction, &worker, now_ms).await?;

@@ -1,5 +1,7 @@
 //! Table `workers`: the fleet, and how far each one's reports have come.
 
+use std::collections::BTreeSet;
+
 use experiment_spec::ids::WorkerId;
 use sqlx::{FromRow, SqliteConnection, SqlitePool};
 
@@ -16,8 +18,8 @@ pub(crate) struct Registration {
     pub(crate) memory_bytes: u64,
     pub(crate) kind: String,
     pub(crate) program_version: String,
-    /// What it calls itself, as a JSON list.
-    pub(crate) labels_json: String,
+    /// What it calls itself.
+    pub(crate) labels: BTreeSet<String>,
 }
 
 /// One row.
@@ -67,7 +69,7 @@ pub(crate) async fn register(db: &mut SqliteConnection, worker: &Registration, n
     .bind(&worker.kind)
     .bind(&worker.program_version)
     .bind(now_ms)
-    .bind(&worker.labels_json)
+    .bind(serde_json::to_string(&worker.labels).expect("a list of labels is plain data that JSON can say"))
     .fetch_one(db)
     .await?)
 }
