@@ -62,6 +62,8 @@ async function tick() {
       if (answer.ok) {
         renew(text);
         say("");
+      } else if (answer.status === 401) {
+        say("signed out - reload the page to sign in again");
       } else {
         const problem = new DOMParser().parseFromString(text, "text/html").querySelector("#problem p");
         say((problem ? problem.textContent : "status " + answer.status) + " - trying again");
