@@ -31,7 +31,7 @@ use crate::{
     service::{
         handle::{Command, Handle, MAX_COMMANDS},
         live::Live,
-        owner::Owner,
+        owner::{Owner, Settings},
         refusal::Refusal,
     },
     store::{
@@ -102,7 +102,7 @@ impl Coordinator {
         let (writer, readers) = opened.map_err(|error| refused(&home, error))?;
         let telemetry = Telemetry::new(&config.program_version);
         let floor = Floor { folder: home.clone(), min_free_bytes: config.min_free_bytes, option: "serve --min-free" };
-        let settings = (config.lease, floor, Arc::clone(&telemetry));
+        let settings = Settings::new(config.lease, floor, Arc::clone(&telemetry));
         let owner = Owner::open(writer, readers.clone(), settings, lock).await;
         let (owner, live, written) = owner.map_err(|error| refused(&home, error.into()))?;
         let (sender, receiver) = mpsc::channel(MAX_COMMANDS);

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use crate::clock::now_ms;
+use crate::clock::{Clock, SystemClock};
 
 /// Name of the lock file in the state folder.
 pub(crate) const LOCK_FILE: &str = "orchestrator.lock";
@@ -52,7 +52,7 @@ impl FolderLock {
         file.set_len(0)?;
         file.seek(SeekFrom::Start(0))?;
         let command: Vec<String> = std::env::args().collect();
-        write!(file, "process {} ({})\nsince {}\n", std::process::id(), command.join(" "), utc(now_ms()))?;
+        write!(file, "process {} ({})\nsince {}\n", std::process::id(), command.join(" "), utc(SystemClock.now_ms()))?;
         file.sync_all()?;
         Ok(Self { file })
     }

@@ -14,12 +14,13 @@ use sqlx::{Connection, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    handle::{Answer, Command, MAX_COMMANDS, Poll, Polled},
+    handle::{Answer, Command, MAX_COMMANDS},
     live::{Live, LiveWorker},
+    polls::PollGroup,
     refusal::Refusal,
 };
 use crate::{
-    clock::now_ms,
+    clock::{Clock, SystemClock},
     lock::FolderLock,
     scheduler::{census::Census, effects::Effect, forecast, reactor, state::Scheduler, why},
     store::{batch::Batch, database, error::Result, snapshot, workers},
@@ -29,8 +30,6 @@ use crate::{
 /// For so long polls are gathered before they are answered together: little beside the pause between two polls of a
 /// worker, and much beside the time that it takes a busy fleet to send the next one.
 const GATHER: Duration = Duration::from_millis(2);
-/// Reports of a group of polls after which no further poll joins it: nobody waits long for others' reports.
-const MAX_GROUP_REPORTS: usize = 2_000;
 
 /// What is known of an online worker besides its steps.
 #[derive(Clone, Debug)]
@@ -39,6 +38,25 @@ pub(crate) struct Member {
     pub(crate) last_seen_ms: i64,
     pub(crate) last_sequence: u64,
     pub(crate) draining: bool,
+}
+
+/// What an owner is started with.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) lease: Duration,
+    pub(crate) floor: Floor,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// See [`Scheduler::lease_salt`].
+    pub(crate) lease_salt: u64,
+}
+
+impl Settings {
+    /// The clocks of this machine, and leases of their own for this start.
+    pub(crate) fn new(lease: Duration, floor: Floor, telemetry: Arc<Telemetry>) -> Self {
+        let lease_salt = RandomState::new().build_hasher().finish();
+        Self { lease, floor, telemetry, clock: Arc::new(SystemClock), lease_salt }
+    }
 }
 
 /// Owns the state and the writing connection.
@@ -52,6 +70,7 @@ pub(crate) struct Owner {
     pub(crate) telemetry: Arc<Telemetry>,
     /// Counts the writes, so that followers know when to look again.
     pub(crate) changes: watch::Sender<u64>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) lease: Duration,
     pub(crate) floor: Floor,
     pub(crate) last_sweep: Instant,
@@ -68,7 +87,7 @@ impl Owner {
     pub(crate) async fn open(
         writer: SqliteConnection,
         readers: SqlitePool,
-        (lease, floor, telemetry): (Duration, Floor, Arc<Telemetry>),
+        Settings { lease, floor, telemetry, clock, lease_salt }: Settings,
         lock: FolderLock,
     ) -> Result<(Self, Arc<Live>, watch::Receiver<u64>)> {
         let live = Arc::new(Live::default());
@@ -81,10 +100,11 @@ impl Owner {
             live: Arc::clone(&live),
             telemetry,
             changes,
+            last_sweep: clock.now(),
+            clock,
             lease,
             floor,
-            last_sweep: Instant::now(),
-            lease_salt: RandomState::new().build_hasher().finish(),
+            lease_salt,
             stale: true,
             lock,
         };
@@ -104,33 +124,45 @@ impl Owner {
                     waiting.push(command);
                 }
             }
-            let mut polls = PollGroup::default();
-            for command in waiting.drain(..) {
-                match command {
-                    Command::Poll(poll, reply) => {
-                        if polls.is_full_for(&poll) {
-                            self.handle_polls(std::mem::take(&mut polls)).await;
-                        }
-                        polls.push(*poll, reply);
-                    }
-                    Command::Stop(reply) => {
-                        self.handle_polls(polls).await;
-                        let closed = database::close(self.writer, self.readers).await.map_err(Refusal::from);
-                        drop(self.lock);
-                        answer(reply, closed);
-                        return;
-                    }
-                    other => {
-                        self.handle_polls(std::mem::take(&mut polls)).await;
-                        self.handle(other).await;
-                    }
-                }
+            if let Some(reply) = self.handle_all(waiting.drain(..)).await {
+                let closed = database::close(self.writer, self.readers).await.map_err(Refusal::from);
+                drop(self.lock);
+                answer(reply, closed);
+                return;
             }
-            self.handle_polls(polls).await;
         }
         if let Err(error) = database::close(self.writer, self.readers).await {
             tracing::warn!(%error, "the store was not closed cleanly; nothing acknowledged is lost");
         }
+    }
+
+    /// Handles commands that came together, one after the other, but neighbouring polls as one; ends with a `Stop`, which is
+    /// to be answered when the store is closed.
+    pub(crate) async fn handle_all(
+        &mut self,
+        commands: impl Iterator<Item = Command>,
+    ) -> Option<oneshot::Sender<Answer<()>>> {
+        let mut polls = PollGroup::default();
+        for command in commands {
+            match command {
+                Command::Poll(poll, reply) => {
+                    if polls.is_full_for(&poll) {
+                        self.handle_polls(std::mem::take(&mut polls)).await;
+                    }
+                    polls.push(*poll, reply);
+                }
+                Command::Stop(reply) => {
+                    self.handle_polls(polls).await;
+                    return Some(reply);
+                }
+                other => {
+                    self.handle_polls(std::mem::take(&mut polls)).await;
+                    self.handle(other).await;
+                }
+            }
+        }
+        self.handle_polls(polls).await;
+        None
     }
 
     /// Answers a group of polls together, or, when one of them spoils that, each by itself.
@@ -185,7 +217,7 @@ impl Owner {
                 answer(reply, done);
             }
             Command::Count(reply) => {
-                let done = self.guarded(async |owner| Ok(Census::of(&owner.scheduler, now_ms()))).await;
+                let done = self.guarded(async |owner| Ok(Census::of(&owner.scheduler, owner.clock.now_ms()))).await;
                 answer(reply, done);
             }
             Command::Drain { worker, undo, reply } => {
@@ -197,10 +229,10 @@ impl Owner {
                 answer(reply, done);
             }
             Command::Sweep(reply) => {
-                let done = self.guarded(async |owner| owner.sweep(Instant::now()).await).await;
+                let done = self.guarded(async |owner| owner.sweep(owner.clock.now()).await).await;
                 answer(reply, done);
             }
-            Command::Poll(..) | Command::Stop(_) => unreachable!("the loop sees to these itself"),
+            Command::Poll(..) | Command::Stop(_) => unreachable!("whoever handles many commands sees to these itself"),
         }
     }
 
@@ -228,7 +260,7 @@ impl Owner {
             self.members.insert(
                 id,
                 Member {
-                    last_seen: known.map_or_else(Instant::now, |member| member.last_seen),
+                    last_seen: known.map_or_else(|| self.clock.now(), |member| member.last_seen),
                     last_seen_ms: known.map_or(row.last_seen_ms, |member| member.last_seen_ms),
                     last_sequence: row.last_sequence.cast_unsigned(),
                     draining: known.is_some_and(|member| member.draining),
@@ -263,7 +295,7 @@ impl Owner {
             memory_used_bytes: worker.taken.values().map(|grant| grant.memory_bytes).sum(),
             steps: worker.taken.keys().map(|key| key.step).collect(),
             last_seen_ms: member.last_seen_ms,
-            aside: worker.aside.clone().filter(|_| worker.is_aside(now_ms())),
+            aside: worker.aside.clone().filter(|_| worker.is_aside(self.clock.now_ms())),
             halted: worker.halted.clone(),
         });
         self.live.set_worker(id, shown);
@@ -272,10 +304,11 @@ impl Owner {
     /// Why a step stands where it stands.
     fn why(&self, step: StepId) -> Vec<String> {
         let draining = self.members.iter().filter(|(_, member)| member.draining).map(|(id, _)| *id).collect();
-        let mut told = why::why(&self.scheduler, step, &draining, now_ms());
+        let mut told = why::why(&self.scheduler, step, &draining, self.clock.now_ms());
         let worker = self.scheduler.step(step).and_then(|step| step.phase.worker());
         if let Some(member) = worker.and_then(|worker| self.members.get(&worker)) {
-            let (heard, lease) = (member.last_seen.elapsed().as_secs(), self.lease.as_secs_f64());
+            let heard = self.clock.now().saturating_duration_since(member.last_seen).as_secs();
+            let lease = self.lease.as_secs_f64();
             told.push(format!("its worker was heard of {heard} s ago; its lease is over after {lease} s of silence"));
         }
         told
@@ -313,7 +346,7 @@ impl Owner {
     }
 
     pub(crate) async fn lose(&mut self, id: WorkerId) -> Answer<()> {
-        let now_ms = now_ms();
+        let now_ms = self.clock.now_ms();
         let mut effects = Vec::new();
         let name = self.scheduler.name_of(id).to_owned();
         reactor::on_worker_lost(&mut self.scheduler, id, now_ms, &mut effects);
@@ -326,26 +359,6 @@ impl Owner {
         self.committed(&effects);
         self.publish(id);
         Ok(())
-    }
-}
-
-/// Polls that came while the owner was busy, each of another worker.
-#[derive(Debug, Default)]
-struct PollGroup {
-    polls: Vec<Poll>,
-    replies: Vec<oneshot::Sender<Answer<Polled>>>,
-}
-
-impl PollGroup {
-    /// Whether this poll must wait for the next group: its worker is in this one, or there is enough to be written.
-    fn is_full_for(&self, poll: &Poll) -> bool {
-        let reports: usize = self.polls.iter().map(|poll| poll.reports.len()).sum();
-        reports >= MAX_GROUP_REPORTS || self.polls.iter().any(|other| other.worker == poll.worker)
-    }
-
-    fn push(&mut self, poll: Poll, reply: oneshot::Sender<Answer<Polled>>) {
-        self.polls.push(poll);
-        self.replies.push(reply);
     }
 }
 

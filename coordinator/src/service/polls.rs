@@ -1,8 +1,7 @@
 //! Registering and polling: what the owner does for workers.
 
-use std::time::Instant;
-
 use experiment_spec::ids::{AttemptKey, WorkerId};
+use tokio::sync::oneshot;
 
 use super::{
     handle::{Answer, Assignment, Poll, Polled, Register, Registered},
@@ -10,7 +9,6 @@ use super::{
     reports::{Event, Report},
 };
 use crate::{
-    clock::now_ms,
     scheduler::{
         effects::Effect,
         reactor,
@@ -19,10 +17,13 @@ use crate::{
     store::{assignments, batch::Batch, snapshot, workers},
 };
 
+/// Reports of a group of polls after which no further poll joins it: nobody waits long for others' reports.
+const MAX_GROUP_REPORTS: usize = 2_000;
+
 impl Owner {
     /// A worker comes, or comes again.
     pub(crate) async fn register(&mut self, register: Register) -> Answer<Registered> {
-        let now_ms = now_ms();
+        let now_ms = self.clock.now_ms();
         let Register { worker, held } = register;
         let gpus = snapshot::gpus(&worker.gpus_json)?;
         let capacity = Capacity {
@@ -39,7 +40,7 @@ impl Owner {
         let drop = reactor::on_worker_registered(&mut self.scheduler, id, arrived, &held, now_ms, &mut effects);
         Batch::of(&effects, |id| self.scheduler.name_of(id), now_ms).write(&mut transaction).await?;
         transaction.commit().await?;
-        let member = Member { last_seen: Instant::now(), last_seen_ms: now_ms, last_sequence, draining: false };
+        let member = Member { last_seen: self.clock.now(), last_seen_ms: now_ms, last_sequence, draining: false };
         self.members.insert(id, member);
         self.committed(&effects);
         self.publish(id);
@@ -56,7 +57,7 @@ impl Owner {
     /// it takes to have something on the disk is waited for once. No worker may be there twice. When this fails, nothing
     /// of any of them was written.
     pub(crate) async fn polls(&mut self, polls: &mut [Poll]) -> Answer<Vec<Polled>> {
-        let now_ms = now_ms();
+        let now_ms = self.clock.now_ms();
         let decided: Vec<_> = polls.iter_mut().map(|poll| self.decide(poll, now_ms)).collect();
         let mut batch = Batch::default();
         let mut is_empty = true;
@@ -79,11 +80,11 @@ impl Owner {
             }
         }
         if !is_empty {
-            let began = Instant::now();
+            let began = self.clock.now();
             let mut transaction = Self::begin(&mut self.writer).await?;
             batch.write(&mut transaction).await?;
             transaction.commit().await?;
-            self.telemetry.committed(began.elapsed());
+            self.telemetry.committed(self.clock.now().saturating_duration_since(began));
             self.committed(decided.iter().flatten().flat_map(|decided| &decided.effects));
         }
         let accepted = decided.iter().flatten().map(|decided| decided.accepted.len()).sum();
@@ -94,7 +95,7 @@ impl Owner {
     /// What one poll brings and what the scheduler does about it, in memory only; nothing for a worker that is not known.
     fn decide(&mut self, poll: &mut Poll, now_ms: i64) -> Option<Decided> {
         let member = self.members.get_mut(&poll.worker)?;
-        member.last_seen = Instant::now();
+        member.last_seen = self.clock.now();
         member.last_seen_ms = now_ms;
         member.draining = poll.draining;
         poll.reports.sort_by_key(|report| report.sequence);
@@ -163,4 +164,24 @@ struct Decided {
     last: Option<u64>,
     effects: Vec<Effect>,
     answer: reactor::PollAnswer,
+}
+
+/// Polls that came while the owner was busy, each of another worker.
+#[derive(Debug, Default)]
+pub(super) struct PollGroup {
+    pub(super) polls: Vec<Poll>,
+    pub(super) replies: Vec<oneshot::Sender<Answer<Polled>>>,
+}
+
+impl PollGroup {
+    /// Whether this poll must wait for the next group: its worker is in this one, or there is enough to be written.
+    pub(super) fn is_full_for(&self, poll: &Poll) -> bool {
+        let reports: usize = self.polls.iter().map(|poll| poll.reports.len()).sum();
+        reports >= MAX_GROUP_REPORTS || self.polls.iter().any(|other| other.worker == poll.worker)
+    }
+
+    pub(super) fn push(&mut self, poll: Poll, reply: oneshot::Sender<Answer<Polled>>) {
+        self.polls.push(poll);
+        self.replies.push(reply);
+    }
 }

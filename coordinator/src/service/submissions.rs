@@ -15,7 +15,6 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
-    clock::now_ms,
     scheduler::{
         queue::{Ask, Standing},
         reactor,
@@ -45,7 +44,7 @@ impl Owner {
         {
             return Ok(Submitted { id, resumed: true });
         }
-        let now_ms = now_ms();
+        let now_ms = self.clock.now_ms();
         let mut transaction = Self::begin(&mut self.writer).await?;
         let id = submissions::insert(&mut transaction, &new, now_ms).await?;
         let Queued { steps, asked } = queue(&mut transaction, id, &planned, force, now_ms).await?;
@@ -69,7 +68,7 @@ impl Owner {
 
     /// Takes steps back: those of a submission that no other one asks for, or these. Returns how many.
     pub(crate) async fn cancel(&mut self, chosen: Chosen) -> Answer<u32> {
-        let now_ms = now_ms();
+        let now_ms = self.clock.now_ms();
         let (submission, mut ids) = self.find(chosen).await?;
         if let Some(id) = submission {
             ids.extend(steps::only_of(&mut self.writer, id).await?);
@@ -92,7 +91,7 @@ impl Owner {
 
     /// Queues failed steps again, and the extractions they need. Returns how many.
     pub(crate) async fn retry(&mut self, retry: Retry) -> Answer<u32> {
-        let now_ms = now_ms();
+        let now_ms = self.clock.now_ms();
         let Retry { chosen, failure_kind, cancelled_too } = retry;
         let (submission, mut ids) = self.find(chosen).await?;
         let named: HashSet<StepId> = ids.iter().copied().collect();
@@ -130,7 +129,7 @@ impl Owner {
 
     /// Changes when steps are given out: all of a submission, or these. Returns how many live ones it is about.
     pub(crate) async fn steer(&mut self, chosen: Chosen, change: Change) -> Answer<u32> {
-        let now_ms = now_ms();
+        let now_ms = self.clock.now_ms();
         let (submission, mut ids) = self.find(chosen).await?;
         if let Change::Priority(priority) = change {
             // A run goes no earlier than its features.

@@ -19,7 +19,7 @@ use super::{
     reports::Event,
 };
 use crate::{
-    clock::now_ms,
+    clock::{Clock, SystemClock},
     scheduler::place::Free,
     store::{error::StoreError, snapshot},
 };
@@ -149,7 +149,7 @@ async fn what_was_decided_about_failures_is_stored() {
     }
     let shown = owner.live.workers();
     let (until_ms, reason) = shown[&site.id.unwrap()].aside.clone().unwrap();
-    assert!(until_ms > now_ms() && reason.starts_with("3 steps failed"), "{reason}");
+    assert!(until_ms > SystemClock.now_ms() && reason.starts_with("3 steps failed"), "{reason}");
     register(&mut owner, &mut site, "one").await;
     agree(&owner).await;
     assert_eq!(snapshot::load(&owner.readers, 0).await.unwrap().workers[&site.id.unwrap()].aside, None);

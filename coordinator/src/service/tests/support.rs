@@ -14,7 +14,7 @@ use crate::{
     scheduler::place::Free,
     service::{
         handle::{Answer, Poll, Polled, Register, Submit, Submitted},
-        owner::Owner,
+        owner::{Owner, Settings},
         planning::Planned,
         reports::{Event, Report},
     },
@@ -35,7 +35,7 @@ pub(super) async fn open(home: &TempDir) -> Owner {
     let lock = FolderLock::take(home.path()).unwrap();
     let (writer, readers) = database::open(&home.path().join("orchestrator.db")).await.unwrap();
     let floor = Floor { folder: home.path().to_owned(), min_free_bytes: 0, option: "" };
-    Owner::open(writer, readers, (TIMEOUT, floor, Telemetry::new("0.1.0-test")), lock).await.unwrap().0
+    Owner::open(writer, readers, Settings::new(TIMEOUT, floor, Telemetry::new("0.1.0-test")), lock).await.unwrap().0
 }
 
 /// A submission of one extraction and runs of these seeds.
