@@ -350,11 +350,13 @@ impl Owner {
         let mut effects = Vec::new();
         let name = self.scheduler.name_of(id).to_owned();
         reactor::on_worker_lost(&mut self.scheduler, id, now_ms, &mut effects);
-        let member = self.members.remove(&id);
+        let last_seen_ms = self.members.get(&id).map_or(now_ms, |member| member.last_seen_ms);
         let mut transaction = Self::begin(&mut self.writer).await?;
-        workers::set_lost(&mut transaction, id, member.map_or(now_ms, |member| member.last_seen_ms)).await?;
+        workers::set_lost(&mut transaction, id, last_seen_ms).await?;
         Batch::of(&effects, |_| &name, now_ms).write(&mut transaction).await?;
         transaction.commit().await.map_err(Refusal::from)?;
+        // Not before: when the write fails, it is still known since when the worker is silent.
+        self.members.remove(&id);
         tracing::warn!(worker = id.0, attempts = effects.len(), "worker lost");
         self.committed(&effects);
         self.publish(id);

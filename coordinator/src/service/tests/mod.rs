@@ -2,8 +2,12 @@
 
 mod random;
 mod support;
+mod time;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use experiment_spec::{
     ids::{AttemptNumber, StepId},
@@ -11,7 +15,10 @@ use experiment_spec::{
 };
 use sqlx::Connection;
 
-use self::support::{Site, agree, open, poll, register, submit, succeeded};
+use self::{
+    support::{Site, agree, open, poll, register, submit, succeeded},
+    time::{Clocks, SECOND},
+};
 use super::{
     handle::{Change, Chosen, Poll},
     owner::Owner,
@@ -100,6 +107,29 @@ async fn silence_is_measured_while_the_coordinator_itself_is_awake() {
         }
     }
     assert_eq!(lost, [78], "the first look more than the timeout after it woke up");
+    agree(&owner).await;
+}
+
+#[tokio::test]
+async fn a_loss_that_cannot_be_written_is_written_at_the_next_look() {
+    let home = tempfile::tempdir().unwrap();
+    let mut owner = open(&home).await;
+    let clocks = Arc::new(Clocks::new());
+    owner.clock = Arc::clone(&clocks) as _;
+    let mut site = Site::default();
+    register(&mut owner, &mut site, "one").await;
+    let sweep = async |owner: &mut Owner, seconds| {
+        clocks.turn_to(seconds * SECOND);
+        let now = clocks.now();
+        owner.guarded(async |owner| owner.sweep(now).await).await
+    };
+    for seconds in (3..=12).step_by(3) {
+        assert_eq!(sweep(&mut owner, seconds).await.unwrap(), 0);
+    }
+    sqlx::query("PRAGMA query_only = ON").execute(&mut owner.writer).await.unwrap();
+    assert!(matches!(sweep(&mut owner, 18).await, Err(Refusal::Store(StoreError::ReadOnly))));
+    sqlx::query("PRAGMA query_only = OFF").execute(&mut owner.writer).await.unwrap();
+    assert_eq!(sweep(&mut owner, 21).await.unwrap(), 1, "it was silent all the time");
     agree(&owner).await;
 }
 

@@ -1,0 +1,42 @@
+//! Virtual time: it stands still while something happens, and leaps to when the next thing does.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use crate::clock::Clock;
+
+const MS: u64 = 1_000;
+pub(super) const SECOND: u64 = 1_000 * MS;
+
+/// Wall clock at the beginning.
+const EPOCH_MS: i64 = 1_700_000_000_000;
+
+/// The clocks of the coordinator's machine.
+#[derive(Debug)]
+pub(super) struct Clocks {
+    start: Instant,
+    elapsed_us: AtomicU64,
+}
+
+impl Clocks {
+    pub(super) fn new() -> Self {
+        Self { start: Instant::now(), elapsed_us: AtomicU64::new(0) }
+    }
+
+    pub(super) fn turn_to(&self, us: u64) {
+        self.elapsed_us.store(us, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Clocks {
+    fn now(&self) -> Instant {
+        self.start + Duration::from_micros(self.elapsed_us.load(Ordering::Relaxed))
+    }
+
+    fn now_ms(&self) -> i64 {
+        let elapsed_ms = self.elapsed_us.load(Ordering::Relaxed) / MS;
+        EPOCH_MS + elapsed_ms.cast_signed()
+    }
+}
