@@ -1,6 +1,7 @@
 //! The owner on a real store: memory and store agree after every command, also after one that failed.
 
 mod random;
+mod simulation;
 mod support;
 mod time;
 
