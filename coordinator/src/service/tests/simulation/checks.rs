@@ -45,9 +45,12 @@ pub(super) fn compare(ledger: &Ledger, stored: &Stored) -> Verdict {
     }
     for (id, worker) in &stored.workers {
         let member = ledger.members.get(id).cloned().unwrap_or_default();
-        let found = (worker.is_online, worker.is_drained, worker.last_sequence);
-        let expected = (member.is_online, member.is_drained, member.durable);
+        let found = (worker.is_online, worker.is_drained);
+        let expected = (member.is_online, member.is_drained);
         must!(found == expected, "worker {id} must be {expected:?}, stored is {found:?}");
+        let reported = member.durable..=member.acknowledged.max(member.durable);
+        let last = worker.last_sequence;
+        must!(reported.contains(&last), "reports of worker {id} must be stored up to {reported:?}, are up to {last}");
     }
     Ok(())
 }

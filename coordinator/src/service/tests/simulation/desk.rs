@@ -101,6 +101,7 @@ impl World {
         }
         if let Some(stored) = stored {
             checks::compare(&self.ledger, stored)?;
+            self.ledger.learn_sequences(stored);
         }
         if !died && !self.seat.owner().stale {
             checks::compare_memory(&self.ledger, self.seat.owner())?;
@@ -189,6 +190,7 @@ impl World {
         }
         self.ledger = ledger;
         self.ledger.learn_steps(stored);
+        self.ledger.learn_sequences(stored);
         verdict.map_err(|why| format!("after a restart: {why}"))
     }
 }

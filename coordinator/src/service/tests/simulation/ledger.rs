@@ -38,7 +38,7 @@ pub(super) struct Member {
     /// Up to here its reports are in the store, where they leave anything there.
     pub(super) durable: u64,
     /// Up to here they were acknowledged.
-    acknowledged: u64,
+    pub(super) acknowledged: u64,
     heard_us: u64,
     /// What takes slots of it: what counts, and what was told to stop and may still be there.
     pub(super) occupied: BTreeSet<AttemptKey>,
@@ -130,6 +130,15 @@ impl Ledger {
         }
     }
 
+    /// Which numbers the store has, once they were compared: reports that leave nothing there may or may not be counted.
+    pub(super) fn learn_sequences(&mut self, stored: &Stored) {
+        for (id, worker) in &stored.workers {
+            if let Some(member) = self.members.get_mut(id) {
+                member.durable = worker.last_sequence;
+            }
+        }
+    }
+
     /// Which steps there are, and what each needs.
     pub(super) fn learn_steps(&mut self, stored: &Stored) {
         self.needs = stored.steps.iter().map(|(id, step)| (*id, step.needs)).collect();
@@ -209,6 +218,7 @@ impl Ledger {
         }
         let open = self.open_on(id);
         let member = self.members.get_mut(&id).expect("it is online");
+        let before = member.acknowledged;
         if let Some(polled) = polled {
             let told: BTreeSet<_> = polled.stop.iter().copied().collect();
             must!(told == stop, "worker {id} must stop {stop:?}, was told {told:?}");
@@ -222,8 +232,9 @@ impl Ledger {
         }
         member.heard_us = now_us;
         member.occupied.retain(|key| open.contains(key) || held.contains(key));
-        if is_durable {
-            member.durable = member.durable.max(last);
+        member.acknowledged = member.acknowledged.max(last);
+        if is_durable && last > before {
+            member.durable = last;
         }
         Ok(())
     }
