@@ -327,9 +327,7 @@ impl Owner {
         }
         let silent = |member: &Member| now.saturating_duration_since(member.last_seen) > self.lease;
         let lost: Vec<_> = self.members.iter().filter(|(_, member)| silent(member)).map(|(id, _)| *id).collect();
-        for id in &lost {
-            self.lose(*id).await?;
-        }
+        self.lose(&lost).await?;
         Ok(u32::try_from(lost.len()).unwrap_or(u32::MAX))
     }
 
@@ -345,21 +343,33 @@ impl Owner {
         self.scheduler.halted = halted;
     }
 
-    pub(crate) async fn lose(&mut self, id: WorkerId) -> Answer<()> {
+    /// All in one transaction: after a cut of the coordinator's own network it is the whole fleet, which is back and wants to
+    /// be answered.
+    pub(crate) async fn lose(&mut self, lost: &[WorkerId]) -> Answer<()> {
+        if lost.is_empty() {
+            return Ok(());
+        }
         let now_ms = self.clock.now_ms();
+        let last_seen_ms = |id| self.members.get(id).map_or(now_ms, |member| member.last_seen_ms);
+        let last_seen: Vec<_> = lost.iter().map(|id| (*id, last_seen_ms(id))).collect();
+        let name = |id: &WorkerId| (*id, self.scheduler.name_of(*id).to_owned());
+        let names: BTreeMap<WorkerId, String> = lost.iter().map(name).collect();
         let mut effects = Vec::new();
-        let name = self.scheduler.name_of(id).to_owned();
-        reactor::on_worker_lost(&mut self.scheduler, id, now_ms, &mut effects);
-        let last_seen_ms = self.members.get(&id).map_or(now_ms, |member| member.last_seen_ms);
+        for id in lost {
+            reactor::on_worker_lost(&mut self.scheduler, *id, now_ms, &mut effects);
+        }
         let mut transaction = Self::begin(&mut self.writer).await?;
-        workers::set_lost(&mut transaction, id, last_seen_ms).await?;
-        Batch::of(&effects, |_| &name, now_ms).write(&mut transaction).await?;
+        workers::set_lost_all(&mut transaction, &last_seen).await?;
+        let name = |id| names.get(&id).map_or("unknown", String::as_str);
+        Batch::of(&effects, name, now_ms).write(&mut transaction).await?;
         transaction.commit().await.map_err(Refusal::from)?;
-        // Not before: when the write fails, it is still known since when the worker is silent.
-        self.members.remove(&id);
-        tracing::warn!(worker = id.0, attempts = effects.len(), "worker lost");
         self.committed(&effects);
-        self.publish(id);
+        for id in lost {
+            // Not before: when the write fails, it is still known since when the worker is silent.
+            self.members.remove(id);
+            tracing::warn!(worker = id.0, "worker lost");
+            self.publish(*id);
+        }
         Ok(())
     }
 }

@@ -96,13 +96,16 @@ pub(super) async fn set_heard(db: &mut SqliteConnection, heard: &[Heard]) -> Res
     Ok(())
 }
 
-/// Writes that a worker is lost.
-pub(crate) async fn set_lost(db: &mut SqliteConnection, id: WorkerId, last_seen_ms: i64) -> Result<()> {
-    sqlx::query("UPDATE workers SET state = 'lost', last_seen_ms = ?1 WHERE id = ?2")
-        .bind(last_seen_ms)
-        .bind(id.0)
-        .execute(db)
-        .await?;
+/// Writes that workers are lost, and when each was heard of last.
+pub(crate) async fn set_lost_all(db: &mut SqliteConnection, lost: &[(WorkerId, i64)]) -> Result<()> {
+    let sql = (
+        "UPDATE workers SET state = 'lost', last_seen_ms = new.column2 FROM (",
+        ") AS new WHERE new.column1 IS NOT NULL AND workers.id = new.column1",
+    );
+    rows::execute(db, sql, lost, 2, |row, (id, last_seen_ms)| {
+        row.push_bind(id.0).push_bind(*last_seen_ms);
+    })
+    .await?;
     Ok(())
 }
 

@@ -135,6 +135,30 @@ async fn a_loss_that_cannot_be_written_is_written_at_the_next_look() {
 }
 
 #[tokio::test]
+async fn workers_that_fall_silent_together_are_lost_together() {
+    let home = tempfile::tempdir().unwrap();
+    let mut owner = open(&home).await;
+    submit(&mut owner, 0..1).await.unwrap();
+    let start = Instant::now();
+    for name in ["one", "two", "three"] {
+        register(&mut owner, &mut Site::default(), name).await;
+    }
+    let first = *owner.members.keys().next().unwrap();
+    let mut site = Site { id: Some(first), ..Site::default() };
+    assert_eq!(poll(&mut owner, &mut site).await.unwrap().assignments.len(), 1);
+    let before = *owner.changes.borrow();
+    let mut lost = Vec::new();
+    for seconds in (5..=20).step_by(5) {
+        lost.push(owner.sweep(start + Duration::from_secs(seconds)).await.unwrap());
+    }
+    assert_eq!(lost, [0, 0, 0, 3]);
+    assert_eq!(*owner.changes.borrow(), before + 1, "one transaction for all of them");
+    agree(&owner).await;
+    let said: Vec<String> = sqlx::query_scalar("SELECT failure FROM attempts").fetch_all(&owner.readers).await.unwrap();
+    assert_eq!(said, ["worker one was not heard of any more"]);
+}
+
+#[tokio::test]
 async fn a_restart_reads_back_what_was_there() {
     let home = tempfile::tempdir().unwrap();
     let mut owner = open(&home).await;

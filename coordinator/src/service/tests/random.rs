@@ -75,7 +75,7 @@ async fn act(owner: &mut Owner, sites: &mut [Site; 2], action: Action) {
         }
         Action::Lose { worker } => {
             if let Some(id) = sites[worker].id.filter(|id| owner.members.contains_key(id)) {
-                owner.lose(id).await.unwrap();
+                owner.lose(&[id]).await.unwrap();
             }
         }
         Action::Cancel { step } => {
