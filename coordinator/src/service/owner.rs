@@ -167,7 +167,7 @@ impl Owner {
 
     /// Answers a group of polls together, or, when one of them spoils that, each by itself.
     async fn handle_polls(&mut self, group: PollGroup) {
-        let PollGroup { mut polls, replies } = group;
+        let PollGroup { mut polls, replies, .. } = group;
         if polls.is_empty() {
             return;
         }

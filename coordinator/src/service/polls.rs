@@ -1,5 +1,7 @@
 //! Registering and polling: what the owner does for workers.
 
+use std::collections::BTreeSet;
+
 use experiment_spec::ids::{AttemptKey, WorkerId};
 use tokio::sync::oneshot;
 
@@ -171,16 +173,19 @@ struct Decided {
 pub(super) struct PollGroup {
     pub(super) polls: Vec<Poll>,
     pub(super) replies: Vec<oneshot::Sender<Answer<Polled>>>,
+    workers: BTreeSet<WorkerId>,
+    reports: usize,
 }
 
 impl PollGroup {
     /// Whether this poll must wait for the next group: its worker is in this one, or there is enough to be written.
     pub(super) fn is_full_for(&self, poll: &Poll) -> bool {
-        let reports: usize = self.polls.iter().map(|poll| poll.reports.len()).sum();
-        reports >= MAX_GROUP_REPORTS || self.polls.iter().any(|other| other.worker == poll.worker)
+        self.reports >= MAX_GROUP_REPORTS || self.workers.contains(&poll.worker)
     }
 
     pub(super) fn push(&mut self, poll: Poll, reply: oneshot::Sender<Answer<Polled>>) {
+        self.workers.insert(poll.worker);
+        self.reports += poll.reports.len();
         self.polls.push(poll);
         self.replies.push(reply);
     }
