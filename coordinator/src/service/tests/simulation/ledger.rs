@@ -6,15 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use experiment_spec::ids::{AttemptKey, AttemptNumber, LeaseToken, StepId, WorkerId};
 
 use super::{
+    accepted::Heard,
     seat::{LEASE, Reply, Request},
     stored::{Stored, StoredWorker, Told},
 };
 use crate::{
     scheduler::state::{Capacity, Grant},
-    service::{
-        handle::{Poll, Polled, Register, Registered},
-        reports::{Event, Report},
-    },
+    service::handle::{Poll, Polled, Register, Registered},
     store::snapshot,
 };
 
@@ -42,18 +40,6 @@ pub(super) struct Member {
     heard_us: u64,
     /// What takes slots of it: what counts, and what was told to stop and may still be there.
     pub(super) occupied: BTreeSet<AttemptKey>,
-}
-
-/// What a poll reported.
-struct Heard {
-    /// What its worker has, with what it reported of.
-    held: BTreeSet<AttemptKey>,
-    /// Attempts of which something counts.
-    accepted: BTreeSet<AttemptKey>,
-    /// Number of its last report.
-    last: u64,
-    /// Whether anything of it is written.
-    is_durable: bool,
 }
 
 /// See the head of this file.
@@ -103,6 +89,13 @@ impl Ledger {
         }
         match (asked, reply) {
             (Request::Sweep, reply) => self.sweep(reply, now_us, stored),
+            (Request::Poll(poll), Some(Reply::NotWritten)) => {
+                // It was heard all the same.
+                if let Some(member) = self.members.get_mut(&poll.worker) {
+                    member.heard_us = now_us;
+                }
+                Ok(())
+            }
             (_, Some(Reply::NotWritten | Reply::Refused)) => Ok(()),
             (Request::Register(register), Some(Reply::Registered(registered))) => {
                 self.register(registered.id, register, Some(registered), now_us)
@@ -239,33 +232,6 @@ impl Ledger {
         Ok(())
     }
 
-    /// What a poll reports.
-    fn hear(&mut self, poll: &Poll) -> Result<Heard, String> {
-        let id = poll.worker;
-        let (mut held, mut is_durable) = (poll.held.clone(), false);
-        let mut accepted = BTreeSet::new();
-        let mut reports: Vec<&Report> = poll.reports.iter().collect();
-        reports.sort_by_key(|report| report.sequence);
-        let last = reports.last().map_or(0, |report| report.sequence);
-        let known = self.members[&id].durable;
-        for report in reports.into_iter().filter(|report| report.sequence > known) {
-            if self.open.get(&report.key).is_some_and(|open| open.worker == id) {
-                accepted.insert(report.key);
-                held.insert(report.key);
-                is_durable |= !matches!(report.event, Event::Progress(_) | Event::Unknown);
-                self.accept(report)?;
-            } else if let Event::Started(_) | Event::Succeeded(_) | Event::Failed { .. } | Event::Released { .. } =
-                report.event
-            {
-                if self.needs.contains_key(&report.key.step) {
-                    *self.told.late.entry((report.key.step, report.key.attempt)).or_default() += 1;
-                }
-                is_durable = true;
-            }
-        }
-        Ok(Heard { held, accepted, last, is_durable })
-    }
-
     /// What a poll gives that was not given before.
     fn given(
         &self,
@@ -339,7 +305,7 @@ impl Ledger {
         self.open.iter().filter(|(_, open)| open.worker == worker).map(|(key, _)| *key).collect()
     }
 
-    fn end(&mut self, key: AttemptKey, outcome: &'static str) -> Verdict {
+    pub(super) fn end(&mut self, key: AttemptKey, outcome: &'static str) -> Verdict {
         let Some(Open { worker, .. }) = self.open.remove(&key) else {
             return Err(format!("{key:?} is {outcome} and did not count"));
         };
@@ -350,48 +316,6 @@ impl Ledger {
             member.occupied.remove(&key);
         }
         self.ended.insert((key.step, key.attempt), outcome);
-        Ok(())
-    }
-
-    /// Takes in a report that counts.
-    fn accept(&mut self, report: &Report) -> Verdict {
-        let key = report.key;
-        let AttemptKey { step, attempt, .. } = key;
-        match &report.event {
-            Event::Started(start) => {
-                if attempt.0 > 1 {
-                    self.told.points.retain(|(of, _, at), _| *of != step || *at <= start.from_iteration);
-                }
-                *self.told.starts.entry((step, attempt)).or_default() += 1;
-                self.open.get_mut(&key).expect("it counts").is_started = true;
-            }
-            Event::Metrics(points) => {
-                let points = points.iter().map(|(name, at, value)| ((step, name.clone(), *at), *value));
-                self.told.points.extend(points);
-            }
-            Event::Log { text, .. } => self.told.lines.entry(step).or_default().push((attempt, text.clone())),
-            Event::CheckpointSaved { iteration } => {
-                self.told.checkpoints.insert((step, attempt), *iteration);
-            }
-            // What a run may not leave is judged here by the MAP alone; what an extraction says of scores is nobody's business.
-            Event::Succeeded(outcome)
-                if self.needs[&step].is_some()
-                    && outcome
-                        .scores
-                        .as_ref()
-                        .is_ok_and(|scores| scores.scores.iter().any(|score| score.map > 1.0)) =>
-            {
-                self.end(key, "failed")?;
-            }
-            Event::Succeeded(outcome) => {
-                self.end(key, "succeeded")?;
-                let before = self.results.insert(step, (attempt, outcome.scores_json.clone()));
-                must!(before.is_none(), "step {step} has two results: {before:?} and that of attempt {attempt}");
-            }
-            Event::Failed { .. } => self.end(key, "failed")?,
-            Event::Released { .. } => self.end(key, "given-back")?,
-            Event::Progress(_) | Event::Unknown => {}
-        }
         Ok(())
     }
 }

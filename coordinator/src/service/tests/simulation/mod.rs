@@ -9,6 +9,7 @@
 //! the death at one commit, a process that stands still, a clock set wrong, a backup brought back. The owner takes commands
 //! and a clock, so a queue of what is due is all that it needs.
 
+mod accepted;
 mod attempts;
 mod chance;
 mod checks;
