@@ -34,7 +34,12 @@ pub(crate) struct Worker {
 impl Worker {
     /// Registers with so many slots, over a connection of its own.
     pub(crate) async fn join(url: &str, name: &str, cpus: u32) -> Self {
-        let mut client = FleetClient::new(connect(url).await)
+        Self::join_over(connect(url).await, name, cpus).await
+    }
+
+    /// Registers with so many slots.
+    pub(crate) async fn join_over(channel: Channel, name: &str, cpus: u32) -> Self {
+        let mut client = FleetClient::new(channel)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
             .max_decoding_message_size(MAX_MESSAGE_BYTES);
         let request = RegisterRequest {
@@ -70,10 +75,20 @@ impl Worker {
 
     /// Reports and takes what it is given.
     pub(crate) async fn poll(&mut self) -> Vec<Assignment> {
+        let cpus_free = self.cpus - u32::try_from(self.held.len()).expect("no more than its cpus");
+        self.poll_with(cpus_free).await
+    }
+
+    /// Reports and takes nothing.
+    pub(crate) async fn report_only(&mut self) {
+        assert_eq!(self.poll_with(0).await.len(), 0, "it has no room");
+    }
+
+    async fn poll_with(&mut self, cpus_free: u32) -> Vec<Assignment> {
         let request = PollRequest {
             worker_id: self.id,
             reports: std::mem::take(&mut self.outbox),
-            cpus_free: self.cpus - u32::try_from(self.held.len()).expect("no more than its cpus"),
+            cpus_free,
             held: self.held.clone(),
             ..Default::default()
         };

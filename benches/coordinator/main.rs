@@ -1,14 +1,15 @@
 //! What the coordinator costs: the real program in a process of its own, driven over gRPC.
 //!
-//! `cargo bench --bench coordinator -- [life-cycles|metric-points|true-runs|restart] [REPETITIONS]`
+//! `cargo bench --bench coordinator -- [life-cycles|metric-points|true-runs|restart|scale] [REPETITIONS]`
 //!
-//! Without a name all four are run. One JSON line a figure, with the keys that peers are measured by
+//! Without a name all but `scale`, which takes minutes, are run. One JSON line a figure, with the keys that peers are measured by
 //! (`benches/README.md` says which ones, and how to run them in turn with this).
 
 mod fleet;
 mod life_cycles;
 mod metric_points;
 mod restart;
+mod scale;
 mod server;
 mod true_runs;
 
@@ -76,6 +77,9 @@ fn main() {
         }
         if named("restart") {
             restart::measure(repetitions).await;
+        }
+        if words.iter().any(|word| word == "scale") {
+            scale::measure(repetitions).await;
         }
     });
 }

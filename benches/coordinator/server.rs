@@ -22,9 +22,15 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it on a state folder; returns when it has answered a first call.
     pub(crate) async fn start(home: &Path) -> Self {
+        Self::start_with(home, &[]).await
+    }
+
+    /// The same, with further options.
+    pub(crate) async fn start_with(home: &Path, options: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_orchestrator"))
             .args(["serve", "--listen", "127.0.0.1:0", "--json", "--home"])
             .arg(home)
+            .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -41,9 +47,18 @@ impl Server {
 
     /// Queues so many runs: a grid of 100 rows, seeds after seeds.
     pub(crate) async fn submit(&mut self, runs: usize, name: &str) -> SubmitResponse {
+        self.submit_from(1, runs, name).await
+    }
+
+    /// Queues so many runs that no other submission of another index asks for.
+    pub(crate) async fn submit_rows(&mut self, index: usize, runs: usize) -> SubmitResponse {
+        self.submit_from(1_000 * (index + 1), runs, &format!("rows-{index}")).await
+    }
+
+    async fn submit_from(&mut self, first: usize, runs: usize, name: &str) -> SubmitResponse {
         let rows = runs.min(100);
         let seeds = runs.div_ceil(rows);
-        let iterations: Vec<String> = (1..=rows).map(|row| row.to_string()).collect();
+        let iterations: Vec<String> = (first..first + rows).map(|row| row.to_string()).collect();
         let yaml = format!(
             "name: {name}\ndatasets: [emoji]\nseeds: {seeds}\nmethods:\n  - {{ method: cm-gans, iterations: [{}] }}\n\
              resources: {{ cpus: 1 }}\nretries: 0\n",
@@ -75,8 +90,21 @@ impl Server {
         fields.iter().sum::<f64>() * tick_us
     }
 
+    /// Memory that its process has now.
+    pub(crate) fn resident_bytes(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it is at work");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the system says so");
+        let kib: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib * 1024.0
+    }
+
     /// Kills it as a power loss would.
     pub(crate) fn kill(mut self) {
+        self.stop();
+    }
+
+    /// The same, of one that is started again.
+    pub(crate) fn stop(&mut self) {
         self.child.kill().expect("it is at work");
         self.child.wait().expect("it ends");
     }
