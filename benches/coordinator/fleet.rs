@@ -104,7 +104,7 @@ pub(crate) async fn extract(url: &str) {
     let content = b"features".to_vec();
     let hash = ContentHash::of(&content).to_string();
     let bytes = content.len() as u64;
-    let chunk = Chunk { hash: hash.clone(), bytes_total: bytes, offset: 0, data: content };
+    let chunk = Chunk { hash: hash.clone(), bytes_total: bytes, offset: 0, data: content, checkpoint: false };
     let mut blobs = BlobsClient::new(connect(url).await);
     blobs.put(tokio_stream::iter([chunk])).await.expect("the content is taken");
     let mut worker = Worker::join(url, "extractor", 1).await;
@@ -135,7 +135,12 @@ where
 }
 
 pub(crate) fn started() -> Event {
-    Event::Started(Started { from_iteration: 0, kind: "cpu avx2 bench".to_owned(), process_id: 1, code: None })
+    Event::Started(Started {
+        from_iteration: 0,
+        kind: "cpu avx2 bench".to_owned(),
+        process_id: 1,
+        ..Started::default()
+    })
 }
 
 /// Points of one quantity from an iteration on.

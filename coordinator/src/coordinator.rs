@@ -45,6 +45,8 @@ use crate::{
 pub(crate) const DATABASE_FILE: &str = "orchestrator.db";
 /// Name of the folder of blobs in it.
 pub(crate) const BLOBS_FOLDER: &str = "blobs";
+/// Name of the folder of checkpoints in it: content by hash as well, which goes when its step needs it no more.
+pub(crate) const CHECKPOINTS_FOLDER: &str = "checkpoints";
 
 /// What the services share.
 #[derive(Clone, Debug)]
@@ -56,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) written: watch::Receiver<u64>,
     pub(crate) content: Arc<ContentStore>,
+    pub(crate) checkpoints: Arc<ContentStore>,
     pub(crate) transfers: Arc<Semaphore>,
 }
 
@@ -97,20 +100,22 @@ impl Coordinator {
             LockError::Held(holder) => OpenError::Held { home: home.clone(), holder },
             LockError::Io(error) => OpenError::io(&home, error),
         })?;
-        let content = ContentStore::open(home.join(BLOBS_FOLDER)).map_err(|error| OpenError::io(&home, error))?;
+        let store = |folder| ContentStore::open(home.join(folder)).map_err(|error| OpenError::io(&home, error));
+        let (content, checkpoints) = (Arc::new(store(BLOBS_FOLDER)?), Arc::new(store(CHECKPOINTS_FOLDER)?));
         let opened = database::open(&home.join(DATABASE_FILE)).await;
         let (writer, readers) = opened.map_err(|error| refused(&home, error))?;
         let telemetry = Telemetry::new(&config.program_version);
         let floor = Floor { folder: home.clone(), min_free_bytes: config.min_free_bytes, option: "serve --min-free" };
         let settings = Settings::new(config.lease, floor, Arc::clone(&telemetry));
         let owner = Owner::open(writer, readers.clone(), settings, lock).await;
-        let (owner, live, written) = owner.map_err(|error| refused(&home, error.into()))?;
+        let (mut owner, live, written) = owner.map_err(|error| refused(&home, error.into()))?;
+        owner.checkpoints = Some(Arc::clone(&checkpoints));
         let (sender, receiver) = mpsc::channel(MAX_COMMANDS);
         let handle = Handle(sender);
         let sweeper = tokio::spawn(liveness::keep_sweeping(handle.clone(), config.lease));
-        let content = Arc::new(content);
+        let config = Arc::new(config);
         let transfers = Arc::new(Semaphore::new(MAX_TRANSFERS));
-        let shared = Shared { config: Arc::new(config), handle, readers, live, telemetry, written, content, transfers };
+        let shared = Shared { config, handle, readers, live, telemetry, written, content, checkpoints, transfers };
         Ok(Self { shared, tasks: Tasks { owner: tokio::spawn(owner.run(receiver)), sweeper } })
     }
 

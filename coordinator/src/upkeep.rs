@@ -14,7 +14,7 @@ use orchestrator_proto::content::ContentStore;
 use serde::Serialize;
 
 use crate::{
-    coordinator::{BLOBS_FOLDER, DATABASE_FILE},
+    coordinator::{BLOBS_FOLDER, CHECKPOINTS_FOLDER, DATABASE_FILE},
     lock::{FolderLock, LockError},
     store::copy,
 };
@@ -100,7 +100,7 @@ async fn copy_into(database: &Path, home: &Path, partial: &Path) -> Result<Copie
     copy::snapshot(database, &snapshot).await.map_err(of_store(database))?;
     sync_file(&snapshot)?;
     let named = copy::named(&snapshot).await.map_err(of_store(&snapshot))?;
-    let copied = copy_blobs(named, &home.join(BLOBS_FOLDER), &partial.join(BLOBS_FOLDER))?;
+    let copied = copy_contents(named, home, partial)?;
     sync_folder(partial)?;
     Ok(copied)
 }
@@ -130,7 +130,7 @@ pub async fn restore(source: &Path, home: &Path) -> Result<Copied, CopyError> {
         return Err(CopyError::Refused(sentence));
     }
     let named = copy::named(&from).await.map_err(of_store(&from))?;
-    let copied = copy_blobs(named, &source.join(BLOBS_FOLDER), &home.join(BLOBS_FOLDER))?;
+    let copied = copy_contents(named, source, home)?;
     let partial = home.join(format!("{DATABASE_FILE}.partial"));
     fs::copy(&from, &partial).map_err(at(&partial))?;
     sync_file(&partial)?;
@@ -160,31 +160,66 @@ pub async fn gc(home: &Path, younger: Duration, dry_run: bool) -> Result<Removed
     if !database.is_file() {
         return Err(CopyError::Refused(format!("{} is no state folder: it has no {DATABASE_FILE}", home.display())));
     }
-    let blobs = home.join(BLOBS_FOLDER);
-    let content = ContentStore::open(&blobs).map_err(at(&blobs))?;
     // Listed before the database is asked: what comes in between is not looked at.
-    let here = content.list().map_err(at(&blobs))?;
-    let named: HashSet<_> = copy::named_now(&database).await.map_err(of_store(&database))?.into_iter().collect();
+    let (blobs, checkpoints) = (Listed::open(home, BLOBS_FOLDER)?, Listed::open(home, CHECKPOINTS_FOLDER)?);
+    let (named, resumable) = copy::named_now(&database).await.map_err(of_store(&database))?;
     let mut removed = Removed::default();
-    let is_young = |came: SystemTime| SystemTime::now().duration_since(came).map_or(true, |age| age < younger);
-    for (hash, bytes, came) in here {
-        // Looked at again: it may have been wanted anew meanwhile.
-        if named.contains(&hash) || is_young(came) || content.wanted_at(&hash).is_none_or(is_young) {
-            removed.kept += 1;
-            continue;
-        }
-        if !dry_run {
-            content.remove(&hash).map_err(at(&content.path(&hash)))?;
-        }
-        removed.blobs += 1;
-        removed.bytes += bytes;
-    }
+    blobs.remove_unnamed(&named.into_iter().collect(), younger, dry_run, &mut removed)?;
+    checkpoints.remove_unnamed(&resumable.into_iter().collect(), younger, dry_run, &mut removed)?;
     Ok(removed)
 }
 
-fn copy_blobs(named: copy::Named, from: &Path, to: &Path) -> Result<Copied, CopyError> {
-    let copy::Named { submissions, steps, blobs } = named;
+/// A folder of contents, and what was in it.
+struct Listed {
+    content: ContentStore,
+    here: Vec<(ContentHash, u64, SystemTime)>,
+}
+
+impl Listed {
+    fn open(home: &Path, name: &str) -> Result<Self, CopyError> {
+        let folder = home.join(name);
+        let content = ContentStore::open(&folder).map_err(at(&folder))?;
+        let here = content.list().map_err(at(&folder))?;
+        Ok(Self { content, here })
+    }
+
+    fn remove_unnamed(
+        self,
+        named: &HashSet<ContentHash>,
+        younger: Duration,
+        dry_run: bool,
+        removed: &mut Removed,
+    ) -> Result<(), CopyError> {
+        let Self { content, here } = self;
+        let is_young = |came: SystemTime| SystemTime::now().duration_since(came).map_or(true, |age| age < younger);
+        for (hash, bytes, came) in here {
+            // Looked at again: it may have been wanted anew meanwhile.
+            if named.contains(&hash) || is_young(came) || content.wanted_at(&hash).is_none_or(is_young) {
+                removed.kept += 1;
+                continue;
+            }
+            if !dry_run {
+                content.remove(&hash).map_err(at(&content.path(&hash)))?;
+            }
+            removed.blobs += 1;
+            removed.bytes += bytes;
+        }
+        Ok(())
+    }
+}
+
+/// Copies everything that is named from one state folder to another.
+fn copy_contents(named: copy::Named, from: &Path, to: &Path) -> Result<Copied, CopyError> {
+    let copy::Named { submissions, steps, blobs, checkpoints } = named;
     let mut copied = Copied { submissions, steps, ..Copied::default() };
+    copy_blobs(blobs, &from.join(BLOBS_FOLDER), &to.join(BLOBS_FOLDER), &mut copied)?;
+    let missing = std::mem::take(&mut copied.missing);
+    copy_blobs(checkpoints, &from.join(CHECKPOINTS_FOLDER), &to.join(CHECKPOINTS_FOLDER), &mut copied)?;
+    // A checkpoint that is not there was needed no more when its turn came, or its step begins a little earlier.
+    Ok(Copied { missing, ..copied })
+}
+
+fn copy_blobs(blobs: Vec<ContentHash>, from: &Path, to: &Path, copied: &mut Copied) -> Result<(), CopyError> {
     let (source, target) = (ContentStore::open(from).map_err(at(from))?, ContentStore::open(to).map_err(at(to))?);
     for hash in blobs {
         match copy_blob(&source, &target, &hash) {
@@ -198,7 +233,7 @@ fn copy_blobs(named: copy::Named, from: &Path, to: &Path) -> Result<Copied, Copy
             Err(error) => return Err(at(&target.path(&hash))(error)),
         }
     }
-    Ok(copied)
+    Ok(())
 }
 
 /// Copies a content and checks it on the way; returns its size in bytes.

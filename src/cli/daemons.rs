@@ -98,6 +98,14 @@ fn lease(text: &str) -> Result<std::time::Duration, String> {
     if (shortest..=longest).contains(&lease) { Ok(lease) } else { Err("expected a time from 2s to 1h".to_owned()) }
 }
 
+/// A time between two of something, or 0.
+fn interval(text: &str) -> Result<std::time::Duration, String> {
+    if text == "0" {
+        return Ok(std::time::Duration::ZERO);
+    }
+    humantime::parse_duration(text).map_err(|error| format!("{error}; expected a time like 60s or 5m, or 0"))
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct WorkerArgs {
     /// Folder for the worker's own state [default: `worker` in the state folder]
@@ -115,6 +123,10 @@ pub(crate) struct WorkerArgs {
     /// Take nothing while the disk of the worker's folder has less free than this; 0 = do not look
     #[arg(long, default_value = "1GiB", value_name = "SIZE", value_parser = free_bytes)]
     pub(crate) min_free: u64,
+    /// How often a run's newest checkpoint is sent to the coordinator, so that another worker can go on from it; 0 = only
+    /// when this worker gives the run back
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = interval)]
+    pub(crate) send_checkpoints: std::time::Duration,
     #[command(flatten)]
     pub(crate) tuning: Tuning,
 }
@@ -141,5 +153,14 @@ mod tests {
     fn room_that_stays_free_is_a_size_or_nothing() {
         assert_eq!((free_bytes("0"), free_bytes("512MiB")), (Ok(0), Ok(512 << 20)));
         assert!(free_bytes("lots").unwrap_err().ends_with("like 512MiB or 2GiB, or 0"));
+    }
+
+    #[test]
+    fn checkpoints_are_sent_every_minute_unless_said_otherwise() {
+        let worker = ["orchestrator", "worker"];
+        let Command::Worker(worker) = Cli::parse_from(worker).command else { panic!("worker") };
+        assert_eq!(worker.send_checkpoints, std::time::Duration::from_mins(1));
+        assert_eq!((interval("0"), interval("90s")), (Ok(std::time::Duration::ZERO), lease("90s")));
+        assert!(interval("often").unwrap_err().ends_with("expected a time like 60s or 5m, or 0"));
     }
 }

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::keeper::Keeper;
 use crate::{
+    checkpoints::{self, Stand},
     command::{Command, GivenGpu},
     ending::{self, Tail},
     events, fail_point,
@@ -172,12 +173,31 @@ impl Watch<'_> {
                 return self.unless_stopped(events::failed(FailureKind::Killed, message));
             }
         };
+        let known =
+            self.assignment.checkpoint.as_ref().map(|it| Stand { kind: it.kind.clone(), iteration: it.iteration });
+        self.shared.checkpoints.follow(self.key, folder.join(step_folder::CHECKPOINT), known);
         let course = self.follow(process);
         let out_of_memory = match (killed_for_memory, crate::process::killed_for_memory()) {
             (Some(before), Some(after)) => after > before,
             _ => false,
         };
-        self.conclude(course, &folder, out_of_memory)
+        match self.conclude(course, &folder, out_of_memory) {
+            Some(released @ Event::Released(_)) => self.hand_over(released),
+            last_word => {
+                self.shared.checkpoints.leave(self.key);
+                last_word
+            }
+        }
+    }
+
+    /// Has the coordinator take the last checkpoint before it is told that the step is given back: the lease is kept so
+    /// long, and the next attempt goes on from there.
+    fn hand_over(&mut self, released: Event) -> Option<Event> {
+        let sent = checkpoints::hand_over(self.shared, self.key, || self.wanted_stop());
+        if let Some(sent) = self.shared.runtime.block_on(sent) {
+            self.keeper.keep(sent);
+        }
+        (self.wanted_stop() < Some(Stop::Cancel)).then_some(released)
     }
 
     fn keep_last_word(self, last_word: &Event) {
@@ -322,6 +342,7 @@ impl Watch<'_> {
             Event::CheckpointSaved(ref saved) => {
                 self.checkpoint_iteration = saved.iteration;
                 self.keeper.keep(event);
+                self.shared.checkpoints.made(self.key);
             }
             Event::Started(ref started) => {
                 self.checkpoint_iteration = started.from_iteration;

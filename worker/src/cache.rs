@@ -16,8 +16,9 @@ use orchestrator_proto::{
     link::Link,
     v1::{Artifact, Chunk, GetRequest, HasRequest, blobs_client::BlobsClient},
 };
+use retrieval::checkpoint::CheckpointFile;
 
-use crate::backoff::Backoff;
+use crate::{backoff::Backoff, error::at};
 
 /// A transfer that gets nothing for so long is given up and begun again.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -40,6 +41,11 @@ pub(crate) enum CacheError {
 }
 
 impl CacheError {
+    /// Whether the coordinator could not be reached: what it has not refused may be tried again.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(self, Self::Refused { status, .. } if is_away(status))
+    }
+
     /// How an attempt fails that needed the content: on another worker's disk there may be room.
     pub(crate) fn failure_kind(&self) -> FailureKind {
         match self {
@@ -167,7 +173,7 @@ impl Cache {
             let refused = |status: tonic::Status| CacheError::Refused { hash, status: Box::new(status) };
             let mut client = self.client.clone();
             let late = |_| refused(tonic::Status::deadline_exceeded("the coordinator does not answer"));
-            let asked = client.has(HasRequest { hashes: vec![hash.to_string()] });
+            let asked = client.has(HasRequest { hashes: vec![hash.to_string()], checkpoint: false });
             let asked = tokio::time::timeout(SILENCE, asked).await.map_err(late)?.map_err(refused)?;
             if asked.into_inner().present.first() == Some(&true) {
                 continue;
@@ -176,10 +182,45 @@ impl Cache {
                 return Err(CacheError::Damaged(self.blobs.path(&hash)));
             }
             let patience = SILENCE + Duration::from_secs(artifact.bytes / SLOWEST_BYTES_PER_SECOND);
-            let put = client.put(chunks_of(self.blobs.path(&hash), &hash));
+            let file = fs::File::open(self.blobs.path(&hash)).map_err(at(&self.blobs.path(&hash)))?;
+            let put = client.put(chunks_of(file, artifact.bytes, &hash, false));
             tokio::time::timeout(patience, put).await.map_err(late)?.map_err(refused)?;
         }
         Ok(())
+    }
+
+    /// Makes sure that the coordinator has a checkpoint.
+    ///
+    /// # Errors
+    /// Whatever the coordinator answers.
+    pub(crate) async fn send_checkpoint(&self, file: CheckpointFile, hash: ContentHash) -> Result<(), CacheError> {
+        let refused = |status: tonic::Status| CacheError::Refused { hash, status: Box::new(status) };
+        let late = |_| refused(tonic::Status::deadline_exceeded("the coordinator does not answer"));
+        let mut client = self.client.clone();
+        let asked = client.has(HasRequest { hashes: vec![hash.to_string()], checkpoint: true });
+        let asked = tokio::time::timeout(SILENCE, asked).await.map_err(late)?.map_err(refused)?;
+        if asked.into_inner().present.first() == Some(&true) {
+            return Ok(());
+        }
+        let bytes = file.bytes().len() as u64;
+        let patience = SILENCE + Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND);
+        let put = client.put(chunks_of(Mapped { file, at: 0 }, bytes, &hash, true));
+        tokio::time::timeout(patience, put).await.map_err(late)?.map_err(refused)?;
+        Ok(())
+    }
+}
+
+/// Reads a checkpoint that is mapped into memory.
+struct Mapped {
+    file: CheckpointFile,
+    at: usize,
+}
+
+impl Read for Mapped {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = (&self.file.bytes()[self.at..]).read(buffer)?;
+        self.at += read;
+        Ok(read)
     }
 }
 
@@ -189,14 +230,17 @@ fn is_away(status: &tonic::Status) -> bool {
     matches!(status.code(), Unavailable | DeadlineExceeded | Cancelled | Unknown | Aborted)
 }
 
-/// The chunks of a file, read as they are sent. A file that cannot be read ends early, and the
+/// The chunks of a file of so many bytes, read as they are sent. A file that cannot be read ends early, and the
 /// coordinator refuses what does not match the hash.
-fn chunks_of(path: PathBuf, hash: &ContentHash) -> impl futures::Stream<Item = Chunk> + Send + 'static {
+fn chunks_of(
+    mut file: impl Read + Send + 'static,
+    bytes_total: u64,
+    hash: &ContentHash,
+    checkpoint: bool,
+) -> impl futures::Stream<Item = Chunk> + Send + 'static {
     let name = hash.to_string();
     let (send, receive) = tokio::sync::mpsc::channel(2);
     tokio::task::spawn_blocking(move || {
-        let Ok(mut file) = fs::File::open(&path) else { return };
-        let bytes_total = file.metadata().map_or(0, |metadata| metadata.len());
         let mut offset = 0;
         loop {
             let mut data = Vec::with_capacity(CHUNK_BYTES);
@@ -204,7 +248,7 @@ fn chunks_of(path: PathBuf, hash: &ContentHash) -> impl futures::Stream<Item = C
             if read == 0 && offset > 0 {
                 return;
             }
-            let chunk = Chunk { hash: name.clone(), bytes_total, offset, data };
+            let chunk = Chunk { hash: name.clone(), bytes_total, offset, data, checkpoint };
             if send.blocking_send(chunk).is_err() || read == 0 {
                 return;
             }

@@ -34,7 +34,7 @@ pub use self::{
 };
 use self::{observer::AttemptObserver, pipe::Pipe};
 use crate::{
-    command::{Command, Start},
+    command::{Command, GivenCheckpoint, Start},
     events, fail_point, identity,
     step_folder::CHECKPOINT,
 };
@@ -121,13 +121,13 @@ fn work(compute: &dyn Compute, code: &CodeVersion, start: &Start, pipe: &Pipe, s
     };
     let kind = kind(backend);
     let mut observer = AttemptObserver::new(pipe, stage, path.clone(), kind.clone(), start.checkpoint_every, stop);
-    let resume = match take_up(&path, &mut observer) {
-        Ok(resume) => resume,
+    let (resume, of_attempt) = match take_up(&path, start.checkpoint.as_ref(), &mut observer) {
+        Ok(taken_up) => taken_up,
         Err(error) => return failure(&error),
     };
     let from_iteration = resume.as_ref().map_or(0, |checkpoint| checkpoint.iteration);
     let code = Some(code.clone().into());
-    let started = Started { from_iteration, kind: kind.clone(), process_id: std::process::id(), code };
+    let started = Started { from_iteration, kind: kind.clone(), process_id: std::process::id(), code, of_attempt };
     if let Err(error) = pipe.say(Event::Started(started)) {
         return failure(&Error::file("the pipe to the daemon")(error));
     }
@@ -166,18 +166,31 @@ fn failure(error: &Error) -> Event {
     events::failed(error.failure_kind(), error.to_string())
 }
 
-/// The checkpoint that an earlier attempt left, without what the worker had added to it. A damaged one
-/// is set aside, one of another kind left to be replaced: the attempt begins at 0. What an earlier attempt was
-/// killed over while it wrote is removed.
-fn take_up(path: &Path, observer: &mut AttemptObserver<'_>) -> Result<Option<Checkpoint>, Error> {
+/// The checkpoint to go on from, without what its worker had added to it, and which attempt elsewhere made it, if one did: the given
+/// one, else the one that an earlier attempt left here. A damaged one here is set aside, one of another kind left to be
+/// replaced: the attempt begins at 0. What an earlier attempt was killed over while it wrote is removed.
+fn take_up(
+    path: &Path,
+    given: Option<&GivenCheckpoint>,
+    observer: &mut AttemptObserver<'_>,
+) -> Result<(Option<Checkpoint>, u32), Error> {
     path.parent().map_or(Ok(()), remove_partial_files)?;
+    if let Some(GivenCheckpoint { path, made_by, attempt }) = given {
+        match Checkpoint::load(path) {
+            Ok(Some(checkpoint)) if observer.may_go_on_from(&checkpoint) => {
+                return Ok((observer.unpack(checkpoint), *attempt));
+            }
+            Ok(_) => {}
+            Err(error) => observer.say_log(&format!("the checkpoint by worker {made_by} cannot be used: {error}")),
+        }
+    }
     match Checkpoint::load(path) {
-        Ok(checkpoint) => Ok(checkpoint.and_then(|checkpoint| observer.unpack(checkpoint))),
+        Ok(checkpoint) => Ok((checkpoint.and_then(|checkpoint| observer.unpack(checkpoint)), 0)),
         Err(Error::Data(why)) => {
             let aside = path.with_extension("damaged");
             fs::rename(path, &aside).map_err(Error::file(path))?;
             observer.say_log(&format!("{why}; set aside as {}, beginning again", aside.display()));
-            Ok(None)
+            Ok((None, 0))
         }
         Err(error) => Err(error),
     }

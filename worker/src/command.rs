@@ -49,10 +49,24 @@ pub struct Start {
     pub simd: Option<String>,
     /// GPU it may use; it is shown no other.
     pub gpu: Option<GivenGpu>,
+    /// A checkpoint that the coordinator had, newer than the one in the folder or of another kind.
+    pub checkpoint: Option<GivenCheckpoint>,
     /// When to keep checkpoints.
     pub checkpoint_every: CheckpointPolicy,
     /// Process id of the daemon.
     pub daemon_process: i32,
+}
+
+/// A checkpoint that another worker made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct GivenCheckpoint {
+    /// Its file, which stays as it is.
+    pub path: PathBuf,
+    /// Name of that worker.
+    pub made_by: String,
+    /// Number of the attempt that made it.
+    pub attempt: u32,
 }
 
 /// A GPU of this machine, given to an attempt whole or in part.

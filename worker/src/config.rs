@@ -29,6 +29,9 @@ pub struct Config {
     pub program: PathBuf,
     /// When attempts keep checkpoints.
     pub checkpoint_every: CheckpointPolicy,
+    /// How often an attempt at work has its checkpoint sent to the coordinator, so that another worker can go on from it;
+    /// zero: only when it is given back. Nothing is sent when `shared_blobs`.
+    pub send_checkpoints: Duration,
     /// SIMD level to compute at; the best one when absent.
     pub simd: Option<String>,
     /// Most bytes that reports may take on disk while the coordinator is away; 0 = 256 MiB.
@@ -54,6 +57,7 @@ impl Config {
             data_folders: Vec::new(),
             program: program.into(),
             checkpoint_every: CheckpointPolicy::default(),
+            send_checkpoints: Duration::from_mins(1),
             simd: None,
             outbox_bytes: 0,
             min_free_bytes: 0,

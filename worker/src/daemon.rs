@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     backoff::Backoff,
     cache::{Cache, CacheError},
+    checkpoints::{self, Checkpoints},
     config::Config,
     error::{WorkerError, at},
     events,
@@ -83,6 +84,7 @@ pub async fn run(config: Config, links: Links, shutdown: CancellationToken) -> R
         Floor { folder: config.folder.clone(), min_free_bytes: config.min_free_bytes, option: "worker --min-free" };
     let shared = Arc::new(Shared {
         cache: Cache::new(state.blobs.clone(), config.shared_blobs, links.contents),
+        checkpoints: Checkpoints::new((!config.shared_blobs).then_some(config.send_checkpoints)),
         config,
         outbox: state.outbox,
         blobs: state.blobs,
@@ -110,6 +112,7 @@ pub async fn run(config: Config, links: Links, shutdown: CancellationToken) -> R
     tokio::select! {
         result = poll.run(shutdown) => result,
         error = upload(&shared) => Err(error),
+        never = checkpoints::keep_sending(&shared) => match never {},
     }
 }
 

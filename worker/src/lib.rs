@@ -11,6 +11,7 @@ mod attempt;
 mod backoff;
 mod budget;
 mod cache;
+mod checkpoints;
 mod child;
 mod command;
 mod config;
@@ -30,7 +31,7 @@ mod slots;
 mod step_folder;
 
 pub use child::{Compute, Computed, Retrieval, attempt_main, attempt_with, confined_main, external_entry};
-pub use command::{GivenGpu, Start};
+pub use command::{GivenCheckpoint, GivenGpu, Start};
 pub use config::{CheckpointPolicy, Config};
 pub use daemon::{Links, run};
 pub use devices::{found_gpus, usable_gpus};

@@ -7,8 +7,8 @@ use orchestrator_proto::{content::ContentStore, room::Floor};
 use tokio::sync::{Notify, mpsc::UnboundedSender};
 
 use crate::{
-    cache::Cache, config::Config, error::WorkerError, identity::FolderLock, lease::Lease, outbox::Outbox,
-    step_folder::StepFolders,
+    cache::Cache, checkpoints::Checkpoints, config::Config, error::WorkerError, identity::FolderLock, lease::Lease,
+    outbox::Outbox, step_folder::StepFolders,
 };
 
 /// Handed to every attempt.
@@ -18,6 +18,7 @@ pub(crate) struct Shared {
     pub(crate) outbox: Outbox,
     pub(crate) cache: Cache,
     pub(crate) blobs: ContentStore,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) folders: StepFolders,
     pub(crate) lease: Lease,
     pub(crate) floor: Floor,

@@ -19,6 +19,8 @@ const ATTEMPT: &str = "attempt";
 const PARTIAL_ATTEMPT: &str = "attempt.partial";
 /// The checkpoint of a step.
 pub(crate) const CHECKPOINT: &str = "checkpoint.safetensors";
+/// Fact of a checkpoint that holds the kind of what led to it.
+pub(crate) const KIND_FACT: &str = "worker.kind";
 
 /// The folders of all steps of a worker.
 #[derive(Debug)]

@@ -28,14 +28,14 @@ pub(crate) struct Blobs(pub(crate) Shared);
 #[tonic::async_trait]
 impl v1::blobs_server::Blobs for Blobs {
     async fn has(&self, request: Request<v1::HasRequest>) -> Result<Response<v1::HasResponse>, Status> {
-        let hashes = request.into_inner().hashes;
+        let v1::HasRequest { hashes, checkpoint } = request.into_inner();
         if hashes.len() > MAX_HASHES {
             let sentence = format!("hashes: {}, at most {MAX_HASHES} are taken", hashes.len());
             return Err(Status::invalid_argument(sentence));
         }
         let hashes: Result<Vec<_>, _> = hashes.iter().map(|hash| convert::hash("hashes", hash)).collect();
         let hashes = hashes.map_err(|e| refused(&e))?;
-        let content = Arc::clone(&self.0.content);
+        let content = self.store(checkpoint);
         let present = spawn_blocking(move || hashes.iter().map(|hash| content.want(hash)).collect());
         Ok(Response::new(v1::HasResponse { present: present.await.map_err(|e| gone(&e))? }))
     }
@@ -46,9 +46,9 @@ impl v1::blobs_server::Blobs for Blobs {
         let cut = request.extensions().get().cloned();
         let request = request.into_inner();
         let (outlet, chunks) = outlet(CHUNKS_AHEAD, self.0.config.stall, cut, self.turn().await?);
-        let content = Arc::clone(&self.0.content);
+        let sources = self.sources();
         spawn_blocking(move || {
-            if let Err(status) = send(&content, &request, &outlet) {
+            if let Err(status) = send(&sources, &request, &outlet) {
                 // The client may be gone; then nobody needs the reason.
                 outlet.pass_waiting(Err(status));
             }
@@ -67,7 +67,10 @@ impl v1::blobs_server::Blobs for Blobs {
         if total > MAX_BLOB_BYTES {
             return Err(Status::invalid_argument(format!("bytes_total: {total}, at most {MAX_BLOB_BYTES} are taken")));
         }
-        let content = Arc::clone(&self.0.content);
+        if let Some(why) = self.0.live.halted().filter(|_| first.checkpoint) {
+            return Err(Status::resource_exhausted(format!("no checkpoint is taken: {why}")));
+        }
+        let content = self.store(first.checkpoint);
         if content.want(&hash) {
             return Ok(Response::new(v1::PutResponse { already_present: true }));
         }
@@ -110,18 +113,29 @@ impl Blobs {
         let next = timeout(stall, chunks.message()).await;
         next.map_err(|_| Status::deadline_exceeded(format!("nothing came for {} s", stall.as_secs())))?
     }
+
+    /// Where content is kept: what the record names, or what goes when its step needs it no more.
+    fn store(&self, checkpoint: bool) -> Arc<ContentStore> {
+        Arc::clone(if checkpoint { &self.0.checkpoints } else { &self.0.content })
+    }
+
+    /// Everywhere that content is found.
+    fn sources(&self) -> [Arc<ContentStore>; 2] {
+        [self.store(false), self.store(true)]
+    }
 }
 
 /// Reads a blob from the offset on, chunk by chunk, as fast as the client takes them.
-fn send(content: &ContentStore, request: &v1::GetRequest, outlet: &Outlet<v1::Chunk>) -> Result<(), Status> {
+fn send(sources: &[Arc<ContentStore>], request: &v1::GetRequest, outlet: &Outlet<v1::Chunk>) -> Result<(), Status> {
     let hash = convert::hash("hash", &request.hash).map_err(|e| refused(&e))?;
-    let Some(total) = content.bytes(&hash) else {
+    let found = sources.iter().find_map(|store| store.bytes(&hash).map(|bytes| (store.path(&hash), bytes)));
+    let Some((path, total)) = found else {
         return Err(Status::not_found(format!("there is no content {hash}")));
     };
     if request.offset > total {
         return Err(Status::out_of_range(format!("offset: {} is past the {total} bytes of {hash}", request.offset)));
     }
-    let mut file = std::fs::File::open(content.path(&hash)).map_err(|e| disk(&e))?;
+    let mut file = std::fs::File::open(path).map_err(|e| disk(&e))?;
     file.seek(SeekFrom::Start(request.offset)).map_err(|e| disk(&e))?;
     let mut offset = request.offset;
     // At least one chunk, so that the size is told also of empty content.
@@ -129,7 +143,7 @@ fn send(content: &ContentStore, request: &v1::GetRequest, outlet: &Outlet<v1::Ch
         let mut data = Vec::with_capacity(CHUNK_BYTES);
         (&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut data).map_err(|e| disk(&e))?;
         let read = data.len() as u64;
-        let chunk = v1::Chunk { hash: request.hash.clone(), bytes_total: total, offset, data };
+        let chunk = v1::Chunk { hash: request.hash.clone(), bytes_total: total, offset, data, checkpoint: false };
         if !outlet.pass_waiting(Ok(chunk)) {
             return Ok(());
         }

@@ -17,6 +17,7 @@ use crate::{
     },
     store::{
         attempts::{self, AttemptRow, HistoryRow},
+        checkpoints::{Checkpoint, Made},
         listing::StepRow,
         logs::LogRow,
         metrics::MetricRow,
@@ -37,6 +38,10 @@ pub(crate) fn milli(share: f64) -> u32 {
 /// An assignment; with it goes whether programs of users may be run.
 pub(crate) fn assignment(assignment: Assignment, commands_allowed: bool) -> v1::Assignment {
     let Assignment { key, grant, told } = assignment;
+    let checkpoint = told.checkpoint.map(|Made { checkpoint, attempt, worker: made_by }| {
+        let Checkpoint { hash, bytes, iteration, kind } = checkpoint;
+        v1::Checkpoint { hash: hash.to_string(), bytes, iteration, kind, made_by, attempt: attempt.0 }
+    });
     v1::Assignment {
         step_id: key.step.0,
         attempt: key.attempt.0,
@@ -50,6 +55,8 @@ pub(crate) fn assignment(assignment: Assignment, commands_allowed: bool) -> v1::
         time_limit_s: told.time_limit_s,
         features: told.features.into_iter().map(artifact).collect(),
         commands_allowed,
+        checkpoint,
+        data_files: Vec::new(),
     }
 }
 

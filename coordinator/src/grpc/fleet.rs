@@ -53,6 +53,7 @@ impl v1::fleet_server::Fleet for Fleet {
         limit("reports", request.reports.len(), MAX_REPORTS)?;
         limit("held", request.held.len(), MAX_HELD)?;
         limit("gpus_free", request.gpus_free.len(), MAX_GPUS)?;
+        let reports = request.reports.into_iter().map(reports::decode).collect();
         let poll = Poll {
             worker: WorkerId(request.worker_id),
             held: convert::held(&request.held),
@@ -62,7 +63,7 @@ impl v1::fleet_server::Fleet for Fleet {
             },
             draining: request.draining,
             halted: reports::cut(request.halted, MAX_NAME_BYTES * 5),
-            reports: request.reports.into_iter().map(reports::decode).collect(),
+            reports: reports::only_with_content(reports, &self.0.checkpoints).await,
         };
         let commands_allowed = self.0.config.commands_allowed();
         let polled = self.0.handle.ask(|reply| Command::Poll(Box::new(poll), reply)).await?;

@@ -1,8 +1,15 @@
 //! Reports of attempts, from the wire. Whatever cannot be read becomes a failure of its attempt or is
 //! set aside: a report that is refused would be sent for ever.
 
-use experiment_spec::{code::CodeVersion, ids::AttemptKey, run::FailureKind};
+use std::{collections::HashSet, sync::Arc};
+
+use experiment_spec::{
+    code::CodeVersion,
+    ids::{AttemptKey, AttemptNumber, ContentHash},
+    run::FailureKind,
+};
 use orchestrator_proto::{
+    content::ContentStore,
     convert,
     v1::{self, attempt_event::Event as Wire},
 };
@@ -11,6 +18,7 @@ use crate::{
     service::reports::{Event, Report},
     store::{
         attempts::Start,
+        checkpoints::Checkpoint,
         scores::{Artifact, Outcome},
     },
 };
@@ -42,6 +50,7 @@ fn decode_event(wire: Wire) -> Event {
         Wire::Started(started) => Event::Started(Start {
             from_iteration: started.from_iteration,
             kind: cut(started.kind, MAX_NAME_BYTES * 2),
+            of_attempt: (started.of_attempt > 0).then_some(AttemptNumber(started.of_attempt)),
             code: started.code.map(code),
         }),
         Wire::Progress(mut progress) => {
@@ -55,7 +64,11 @@ fn decode_event(wire: Wire) -> Event {
         Wire::Log(line) => {
             Event::Log { stream: cut(line.stream, MAX_NAME_BYTES), text: cut(line.text, MAX_LINE_BYTES) }
         }
-        Wire::CheckpointSaved(saved) => Event::CheckpointSaved { iteration: saved.iteration },
+        Wire::CheckpointSaved(saved) => {
+            let v1::CheckpointSaved { iteration, bytes, hash, kind } = saved;
+            let checkpoint = |hash| Checkpoint { hash, bytes, iteration, kind: cut(kind, MAX_NAME_BYTES * 2) };
+            Event::CheckpointSaved { iteration, content: hash.parse().ok().map(checkpoint) }
+        }
         Wire::Succeeded(succeeded) => match outcome(succeeded) {
             Ok(outcome) => Event::Succeeded(Box::new(outcome)),
             Err(why) => Event::bad_result(&why),
@@ -96,6 +109,24 @@ fn outcome(succeeded: v1::Succeeded) -> Result<Outcome, String> {
     let artifacts = artifacts.collect::<Result<_, String>>()?;
     let seconds = if seconds.is_finite() { seconds.max(0.0) } else { 0.0 };
     Ok(Outcome { scores_json, scores, artifacts, seconds })
+}
+
+/// Forgets of checkpoints the contents that are not there: nobody could go on from them.
+pub(crate) async fn only_with_content(mut reports: Vec<Report>, store: &Arc<ContentStore>) -> Vec<Report> {
+    let named: Vec<_> = reports.iter().filter_map(|report| report.content().map(|it| (it.hash, it.bytes))).collect();
+    if named.is_empty() {
+        return reports;
+    }
+    let store = Arc::clone(store);
+    let there = move |(hash, bytes): &(ContentHash, u64)| store.bytes(hash) == Some(*bytes);
+    let looked = tokio::task::spawn_blocking(move || named.into_iter().filter(there).map(|(hash, _)| hash).collect());
+    let present: HashSet<ContentHash> = looked.await.unwrap_or_default();
+    for report in &mut reports {
+        if let Event::CheckpointSaved { content, .. } = &mut report.event {
+            content.take_if(|checkpoint| !present.contains(&checkpoint.hash));
+        }
+    }
+    reports
 }
 
 /// The text, cut at a character's border to so many bytes.

@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use experiment_spec::ids::{StepId, WorkerId};
-use orchestrator_proto::room::Floor;
+use experiment_spec::ids::{ContentHash, StepId, WorkerId};
+use orchestrator_proto::{content::ContentStore, room::Floor};
 use sqlx::{Connection, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -73,6 +73,8 @@ pub(crate) struct Owner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) lease: Duration,
     pub(crate) floor: Floor,
+    /// Contents of checkpoints, which go when nothing names them any more; none where there are none.
+    pub(crate) checkpoints: Option<Arc<ContentStore>>,
     pub(crate) last_sweep: Instant,
     /// See [`Scheduler::lease_salt`].
     pub(crate) lease_salt: u64,
@@ -104,6 +106,7 @@ impl Owner {
             clock,
             lease,
             floor,
+            checkpoints: None,
             lease_salt,
             stale: true,
             lock,
@@ -285,6 +288,18 @@ impl Owner {
             self.telemetry.decided(effect);
         }
         self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Removes contents of checkpoints that nothing names any more. What cannot be removed is left to `gc`.
+    pub(crate) fn discard(&self, loose: Vec<ContentHash>) {
+        let Some(store) = self.checkpoints.clone().filter(|_| !loose.is_empty()) else { return };
+        tokio::task::spawn_blocking(move || {
+            for hash in loose {
+                if let Err(error) = store.remove(&hash) {
+                    tracing::warn!(%error, "a checkpoint that is needed no more could not be removed");
+                }
+            }
+        });
     }
 
     /// Shows a worker as it is now.

@@ -64,7 +64,11 @@ impl Owner {
         let mut batch = Batch::default();
         let mut is_empty = true;
         for (poll, decided) in polls.iter().zip(&decided) {
-            let Some(Decided { accepted, last, effects, .. }) = decided else { continue };
+            let Some(Decided { accepted, refused, last, effects, .. }) = decided else { continue };
+            for checkpoint in refused.iter().filter_map(|index| poll.reports[*index].content()) {
+                batch.refused(checkpoint);
+                is_empty = false;
+            }
             let accepted = accepted.iter().map(|index| &poll.reports[*index]);
             if effects.is_empty() && !accepted.clone().any(Report::is_durable) {
                 continue;
@@ -84,8 +88,9 @@ impl Owner {
         if !is_empty {
             let began = self.clock.now();
             let mut transaction = Self::begin(&mut self.writer).await?;
-            batch.write(&mut transaction).await?;
+            let loose = batch.write(&mut transaction).await?;
             transaction.commit().await?;
+            self.discard(loose);
             self.telemetry.committed(self.clock.now().saturating_duration_since(began));
             self.committed(decided.iter().flatten().flat_map(|decided| &decided.effects));
         }
@@ -108,20 +113,22 @@ impl Owner {
 
         let mut effects = Vec::new();
         let mut held = poll.held.clone();
-        let mut accepted = Vec::with_capacity(poll.reports.len());
+        let (mut accepted, mut refused) = (Vec::with_capacity(poll.reports.len()), Vec::new());
         for (index, report) in poll.reports.iter_mut().enumerate().filter(|(_, report)| report.sequence > known) {
             let key = report.key;
             report.check(self.scheduler.step(key.step).is_some_and(|step| step.needs.is_some()));
             if reactor::on_report(&mut self.scheduler, poll.worker, key, report.reported(), now_ms, &mut effects) {
                 accepted.push(index);
                 held.insert(key);
+            } else {
+                refused.push(index);
             }
         }
         let halted = (!poll.halted.is_empty()).then(|| poll.halted.clone());
         let said = reactor::Poll { free: poll.free.clone(), draining: poll.draining, held, halted };
         let mut answer = reactor::on_worker_polled(&mut self.scheduler, poll.worker, &said, now_ms, &mut effects);
         answer.stop.retain(|key| !accepted.iter().any(|index| poll.reports[*index].key == *key));
-        Some(Decided { accepted, last, effects, answer })
+        Some(Decided { accepted, refused, last, effects, answer })
     }
 
     /// Answers polls, after everything about them is in the store.
@@ -162,6 +169,8 @@ impl Owner {
 struct Decided {
     /// Which of its reports count.
     accepted: Vec<usize>,
+    /// Which of them, never seen before, do not.
+    refused: Vec<usize>,
     /// Number of its last report, if there is a new one.
     last: Option<u64>,
     effects: Vec<Effect>,

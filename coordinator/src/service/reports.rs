@@ -5,7 +5,7 @@ use orchestrator_proto::v1::Progress;
 
 use crate::{
     scheduler::reactor::Reported,
-    store::{attempts::Start, batch::Batch, scores::Outcome},
+    store::{attempts::Start, batch::Batch, checkpoints::Checkpoint, scores::Outcome},
 };
 
 /// One report of a worker.
@@ -30,6 +30,8 @@ pub(crate) enum Event {
     },
     CheckpointSaved {
         iteration: u64,
+        /// The same, if the coordinator has its content.
+        content: Option<Checkpoint>,
     },
     Succeeded(Box<Outcome>),
     Failed {
@@ -86,13 +88,26 @@ impl Report {
         !matches!(self.event, Event::Progress(_) | Event::Unknown | Event::Failed { .. } | Event::Released { .. })
     }
 
+    /// The checkpoint that came to the coordinator with it.
+    pub(crate) fn content(&self) -> Option<&Checkpoint> {
+        match &self.event {
+            Event::CheckpointSaved { content, .. } => content.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Puts what it says into a batch, before the transition that it may cause.
     pub(crate) fn collect<'a>(&'a self, batch: &mut Batch<'a>, now_ms: i64) {
         match &self.event {
             Event::Started(start) => batch.started(self.key, start, now_ms),
             Event::Metrics(points) => batch.points(self.key, points),
             Event::Log { stream, text } => batch.line(self.key, self.at_ms, (stream, text)),
-            Event::CheckpointSaved { iteration } => batch.checkpoint(self.key, *iteration),
+            Event::CheckpointSaved { iteration, content } => {
+                batch.checkpoint(self.key, *iteration);
+                if let Some(checkpoint) = content {
+                    batch.saved(self.key, checkpoint, now_ms);
+                }
+            }
             Event::Succeeded(outcome) => batch.outcome(self.key, outcome),
             Event::Progress(_) | Event::Failed { .. } | Event::Released { .. } | Event::Unknown => {}
         }

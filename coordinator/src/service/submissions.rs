@@ -79,8 +79,9 @@ impl Owner {
         if let Some(id) = submission {
             submissions::set_cancelled(&mut transaction, id, Some(now_ms)).await?;
         }
-        Batch::of(&effects, |id| self.scheduler.name_of(id), now_ms).write(&mut transaction).await?;
+        let loose = Batch::of(&effects, |id| self.scheduler.name_of(id), now_ms).write(&mut transaction).await?;
         transaction.commit().await?;
+        self.discard(loose);
         if let Some(id) = submission {
             let standing = Standing { cancelled: true, ..self.scheduler.standing(id) };
             self.scheduler.set_standing(id, standing);

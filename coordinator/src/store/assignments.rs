@@ -6,6 +6,7 @@ use experiment_spec::ids::StepId;
 use sqlx::{FromRow, SqliteConnection};
 
 use super::{
+    checkpoints::{self, Made},
     error::Result,
     rows,
     scores::{self, Artifact},
@@ -20,6 +21,8 @@ pub(crate) struct Told {
     pub(crate) time_limit_s: u64,
     /// What its extraction left.
     pub(crate) features: Vec<Artifact>,
+    /// What it may go on from.
+    pub(crate) checkpoint: Option<Made>,
 }
 
 #[derive(FromRow)]
@@ -46,13 +49,15 @@ pub(crate) async fn told(db: &mut SqliteConnection, steps: &[StepId]) -> Result<
     let mut needs: Vec<StepId> = rows.iter().filter_map(|row| row.needs).map(StepId).collect();
     needs.sort_unstable();
     needs.dedup();
-    let artifacts = scores::artifacts_of(db, &needs).await?;
+    let artifacts = scores::artifacts_of(&mut *db, &needs).await?;
+    let mut checkpoints = checkpoints::of_steps(db, steps).await?;
     rows.into_iter()
         .map(|row| {
             let features = row.needs.and_then(|needs| artifacts.get(&StepId(needs)).cloned()).unwrap_or_default();
             let time_limit_s = resources(&row.resources_json)?.time_limit_s;
             let ToldRow { spec_json, fingerprint, .. } = row;
-            Ok((StepId(row.id), Told { spec_json, fingerprint, time_limit_s, features }))
+            let checkpoint = checkpoints.remove(&StepId(row.id));
+            Ok((StepId(row.id), Told { spec_json, fingerprint, time_limit_s, features, checkpoint }))
         })
         .collect()
 }

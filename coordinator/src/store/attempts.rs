@@ -36,6 +36,8 @@ pub(crate) struct Start {
     pub(crate) from_iteration: u64,
     /// Kind of the scores it would yield.
     pub(crate) kind: String,
+    /// The attempt that made that checkpoint, if it did so on another worker.
+    pub(crate) of_attempt: Option<AttemptNumber>,
     /// The program; workers of before this field do not say.
     pub(crate) code: Option<CodeVersion>,
 }
@@ -56,7 +58,7 @@ impl Start {
     pub(super) fn sentence(&self) -> String {
         match (self.from_iteration, &self.kind) {
             (0, kind) => format!("started on {kind}"),
-            (iteration, kind) => format!("started on {kind}, going on from iteration {iteration}"),
+            (iteration, kind) => format!("started on {kind}, goes on from iteration {iteration}"),
         }
     }
 }
@@ -162,6 +164,17 @@ pub(super) async fn end_all(db: &mut SqliteConnection, ended: &[Ended<'_>]) -> R
         }
         _ => Ok(()),
     }
+}
+
+/// Name of the worker that an attempt was given to.
+pub(super) async fn worker_of(
+    db: &mut SqliteConnection,
+    step: StepId,
+    attempt: AttemptNumber,
+) -> Result<Option<String>> {
+    let sql = "SELECT workers.name FROM attempts JOIN workers ON workers.id = attempts.worker_id
+               WHERE attempts.step_id = ?1 AND attempts.number = ?2";
+    Ok(sqlx::query_scalar(sql).bind(step.0).bind(attempt.0).fetch_optional(db).await?)
 }
 
 /// Attempts of a step, the first one first.

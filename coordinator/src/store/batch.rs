@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use experiment_spec::{
-    ids::{AttemptKey, AttemptNumber, StepId, WorkerId},
+    ids::{AttemptKey, AttemptNumber, ContentHash, StepId, WorkerId},
     run::State,
 };
 use sqlx::SqliteConnection;
 
 use super::{
     attempts::{self, Ended, NewAttempt, Start},
+    checkpoints::{self, Checkpoint, Saved},
     error::Result,
     logs::{self, NewLine},
     metrics::{self, NewPoint},
@@ -29,12 +30,20 @@ pub(crate) struct Batch<'a> {
     /// In how many waves a step is.
     waves_of: HashMap<StepId, usize>,
     history: Vec<Line>,
+    /// Which of them say of what attempt the checkpoint is.
+    made_elsewhere: Vec<(usize, StepId, AttemptNumber)>,
     new_attempts: Vec<NewAttempt>,
     /// When attempts started.
     starts: Vec<(StepId, AttemptNumber, i64)>,
     /// What they said when they started.
     told: Vec<(StepId, AttemptNumber, &'a Start)>,
     checkpoints: BTreeMap<(StepId, AttemptNumber), u64>,
+    /// Checkpoints that came to the coordinator, the last one of each step.
+    saved: BTreeMap<StepId, Saved<'a>>,
+    /// Steps that need their checkpoint no more.
+    done: Vec<StepId>,
+    /// Contents of checkpoints that may be named by nobody now.
+    loose: Vec<ContentHash>,
     outcomes: Vec<(StepId, AttemptNumber, &'a Outcome)>,
     ends: Vec<Ended<'a>>,
     points: Vec<Points<'a>>,
@@ -86,6 +95,7 @@ impl<'a> Batch<'a> {
                 self.say(guard, sentence, now_ms);
             }
             Effect::Succeed { guard } => {
+                self.done.push(guard.step);
                 self.move_to(Move::new(guard, State::Succeeded, now_ms));
                 self.ends.push(Ended { guard: *guard, outcome: "succeeded", failure: None, now_ms });
                 self.say(guard, sentences::succeeded(now_ms - guard.since_ms), now_ms);
@@ -100,6 +110,7 @@ impl<'a> Batch<'a> {
                 self.say(guard, format!("failed for good ({}): {message}", kind.name()), now_ms);
             }
             Effect::Cancel { guard } => {
+                self.done.push(guard.step);
                 self.move_to(Move::new(guard, State::Cancelled, now_ms));
                 if guard.worker.is_some() {
                     self.ends.push(Ended { guard: *guard, outcome: "cancelled", failure: None, now_ms });
@@ -121,6 +132,8 @@ impl<'a> Batch<'a> {
         if attempt.0 > 1 {
             self.points.push(Points { forget: Some((step, start.from_iteration)), new: Vec::new() });
         }
+        let of_attempt = start.of_attempt.filter(|_| start.from_iteration > 0);
+        self.made_elsewhere.extend(of_attempt.map(|attempt| (self.history.len(), step, attempt)));
         self.history.push(Line { step, attempt, sentence: start.sentence(), now_ms });
         self.told.push((step, attempt, start));
     }
@@ -150,6 +163,17 @@ impl<'a> Batch<'a> {
         self.checkpoints.insert((key.step, key.attempt), iteration);
     }
 
+    /// The coordinator has a checkpoint of an attempt, in place of the one before.
+    pub(crate) fn saved(&mut self, key: AttemptKey, checkpoint: &'a Checkpoint, now_ms: i64) {
+        let saved = Saved { step: key.step, attempt: key.attempt, checkpoint, now_ms };
+        self.loose.extend(self.saved.insert(key.step, saved).map(|before| before.checkpoint.hash));
+    }
+
+    /// A checkpoint came that does not count.
+    pub(crate) fn refused(&mut self, checkpoint: &Checkpoint) {
+        self.loose.push(checkpoint.hash);
+    }
+
     /// What an attempt left; its step succeeds in the same batch.
     pub(crate) fn outcome(&mut self, key: AttemptKey, outcome: &'a Outcome) {
         self.outcomes.push((key.step, key.attempt, outcome));
@@ -160,8 +184,8 @@ impl<'a> Batch<'a> {
         self.heard.push(Heard { worker, last_sequence, now_ms });
     }
 
-    /// Writes everything.
-    pub(crate) async fn write(self, db: &mut SqliteConnection) -> Result<()> {
+    /// Writes everything. Returns the contents of checkpoints that nothing names any more once this is committed.
+    pub(crate) async fn write(mut self, db: &mut SqliteConnection) -> Result<Vec<ContentHash>> {
         for wave in &self.waves {
             transitions::move_all(db, wave).await?;
         }
@@ -177,10 +201,21 @@ impl<'a> Batch<'a> {
             }
             metrics::put_all(db, new).await?;
         }
+        for (line, step, attempt) in self.made_elsewhere {
+            if let Some(worker) = attempts::worker_of(db, step, attempt).await? {
+                self.history[line].sentence += &sentences::made_by(&worker);
+            }
+        }
         logs::append_all(db, &self.lines).await?;
         transitions::history_all(db, &self.history).await?;
         workers::put_aside_all(db, &self.aside).await?;
-        workers::set_heard(db, &self.heard).await
+        workers::set_heard(db, &self.heard).await?;
+        let mut loose = self.loose;
+        if !self.saved.is_empty() {
+            loose.extend(checkpoints::put_all(db, &self.saved.into_values().collect::<Vec<_>>()).await?);
+        }
+        loose.extend(checkpoints::forget(db, &self.done).await?);
+        checkpoints::unnamed(db, loose).await
     }
 
     fn move_to(&mut self, of: Move<'a>) {

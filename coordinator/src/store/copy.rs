@@ -17,6 +17,8 @@ pub(crate) struct Named {
     pub(crate) steps: u64,
     /// Artifacts, and files of programs.
     pub(crate) blobs: Vec<ContentHash>,
+    /// Contents of checkpoints that steps may go on from.
+    pub(crate) checkpoints: Vec<ContentHash>,
 }
 
 /// Writes the database as it is now to a new file, in one piece; others may go on writing.
@@ -37,26 +39,38 @@ pub(crate) async fn named(path: &Path) -> Result<Named, DatabaseError> {
     let count = |sql: &'static str| sqlx::query_scalar::<_, i64>(sql);
     let submissions = count("SELECT COUNT(*) FROM submissions").fetch_one(&mut db).await.map_err(StoreError::from)?;
     let steps = count("SELECT COUNT(*) FROM steps").fetch_one(&mut db).await.map_err(StoreError::from)?;
-    let blobs = blobs(&mut db).await?;
-    Ok(Named { submissions: submissions.cast_unsigned(), steps: steps.cast_unsigned(), blobs })
+    let (blobs, checkpoints) = contents(&mut db).await?;
+    Ok(Named { submissions: submissions.cast_unsigned(), steps: steps.cast_unsigned(), blobs, checkpoints })
 }
 
-/// What a database names that others may be at work on.
-pub(crate) async fn named_now(path: &Path) -> Result<Vec<ContentHash>, DatabaseError> {
+/// What a database names that others may be at work on: contents, and contents of checkpoints.
+pub(crate) async fn named_now(path: &Path) -> Result<(Vec<ContentHash>, Vec<ContentHash>), DatabaseError> {
     let mut db = SqliteConnection::connect_with(&database::options(path)).await.map_err(StoreError::from)?;
     database::check_version(&mut db).await?;
-    blobs(&mut db).await
+    contents(&mut db).await
 }
 
-async fn blobs(db: &mut SqliteConnection) -> Result<Vec<ContentHash>, DatabaseError> {
-    let hashes: Vec<String> = sqlx::query_scalar(
+async fn contents(db: &mut SqliteConnection) -> Result<(Vec<ContentHash>, Vec<ContentHash>), DatabaseError> {
+    let blobs = hashes(
+        db,
         "SELECT hash FROM artifacts
          UNION SELECT file.value ->> 'hash' FROM steps, json_each(steps.spec_json, '$.run.program.files') AS file
          ORDER BY 1",
     )
-    .fetch_all(db)
-    .await
-    .map_err(StoreError::from)?;
+    .await?;
+    // A database of before there were checkpoints, which nobody has opened since, has none.
+    let has_any = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'checkpoints'";
+    let has_any: Option<String> =
+        sqlx::query_scalar(has_any).fetch_optional(&mut *db).await.map_err(StoreError::from)?;
+    let checkpoints = match has_any {
+        Some(_) => hashes(db, "SELECT DISTINCT hash FROM checkpoints ORDER BY 1").await?,
+        None => Vec::new(),
+    };
+    Ok((blobs, checkpoints))
+}
+
+async fn hashes(db: &mut SqliteConnection, sql: &'static str) -> Result<Vec<ContentHash>, DatabaseError> {
+    let hashes: Vec<String> = sqlx::query_scalar(sql).fetch_all(db).await.map_err(StoreError::from)?;
     let read = |hash: String| hash.parse().map_err(|_| DatabaseError::from(damaged("hash of a content", &hash)));
     hashes.into_iter().map(read).collect()
 }

@@ -3,6 +3,7 @@
 pub(crate) mod assignments;
 pub(crate) mod attempts;
 pub(crate) mod batch;
+pub(crate) mod checkpoints;
 pub(crate) mod copy;
 pub(crate) mod database;
 pub(crate) mod error;

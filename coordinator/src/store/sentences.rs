@@ -14,6 +14,11 @@ pub(super) fn set_aside(attempt: AttemptNumber, what: &str) -> String {
     format!("attempt {attempt} no longer had its lease: what it reported late ({what}) does not count")
 }
 
+/// What an attempt goes on from was made on another worker: the end of the sentence that it started.
+pub(super) fn made_by(worker: &str) -> String {
+    format!(", made by worker {worker}")
+}
+
 /// A step has its result.
 pub(super) fn succeeded(took_ms: i64) -> String {
     format!("succeeded after {}", seconds(took_ms))

@@ -17,8 +17,13 @@ fn content() -> Vec<u8> {
 fn chunks(hash: &str, data: &[u8], total: usize) -> Vec<Chunk> {
     data.chunks(CHUNK_BYTES)
         .scan(0, |offset, part| {
-            let chunk =
-                Chunk { hash: hash.to_owned(), bytes_total: total as u64, offset: *offset, data: part.to_vec() };
+            let chunk = Chunk {
+                hash: hash.to_owned(),
+                bytes_total: total as u64,
+                offset: *offset,
+                data: part.to_vec(),
+                checkpoint: false,
+            };
             *offset += part.len() as u64;
             Some(chunk)
         })
@@ -50,7 +55,7 @@ async fn content_goes_in_and_comes_out_from_any_offset() {
     let absent = ContentHash::of(b"absent").to_string();
     assert!(!put(&mut server, chunks(&hash, &data, data.len())).await.unwrap());
     assert!(put(&mut server, chunks(&hash, &data, data.len())).await.unwrap(), "it is there already");
-    let asked = HasRequest { hashes: vec![hash.clone(), absent.clone()] };
+    let asked = HasRequest { hashes: vec![hash.clone(), absent.clone()], checkpoint: false };
     assert_eq!(server.blobs.has(asked).await.unwrap().into_inner().present, [true, false]);
     assert!(get(&mut server, &hash, 0).await.unwrap() == data);
     let from = CHUNK_BYTES as u64 + 7;
@@ -90,6 +95,6 @@ async fn content_that_is_not_what_it_says_is_refused() {
     assert!(told(path).starts_with("hash: expected a content hash"));
     let huge = put(&mut server, chunks(&hash, &data, usize::MAX)).await.unwrap_err();
     assert!(told(huge).contains("at most"));
-    let asked = HasRequest { hashes: vec![hash] };
+    let asked = HasRequest { hashes: vec![hash], checkpoint: false };
     assert_eq!(server.blobs.has(asked).await.unwrap().into_inner().present, [false]);
 }

@@ -189,7 +189,7 @@ async fn a_score_names_the_programs_that_it_comes_from() {
             worker.poll(&mut server).await;
         }
         let kind = "cpu avx2 0.1.0".to_owned();
-        let started = v1::Started { from_iteration, kind, process_id: 1, code: Some(code(revision)) };
+        let started = v1::Started { from_iteration, kind, process_id: 1, code: Some(code(revision)), of_attempt: 0 };
         worker.report(2, attempt, Event::Started(started));
         worker.poll(&mut server).await;
         assert_eq!(server.fetch("one").await.records[0].codes, [], "there is no score yet");

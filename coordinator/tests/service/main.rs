@@ -1,6 +1,7 @@
 //! The coordinator from outside: a real server on port 0, a real store, workers that only speak.
 
 mod blobs;
+mod checkpoints;
 mod details;
 mod disk;
 mod faults;

@@ -276,7 +276,12 @@ impl Worker {
 }
 
 pub(crate) fn started(from_iteration: u64) -> Event {
-    Event::Started(v1::Started { from_iteration, kind: "cpu avx2 0.1.0".to_owned(), process_id: 1, code: None })
+    Event::Started(v1::Started {
+        from_iteration,
+        kind: "cpu avx2 0.1.0".to_owned(),
+        process_id: 1,
+        ..v1::Started::default()
+    })
 }
 
 /// A program of this revision, built by somebody who was at work on it.

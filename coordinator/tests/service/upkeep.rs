@@ -10,7 +10,7 @@ use crate::support::{Server, Worker, YAML, catalog, scored, scores_json, start};
 
 async fn put(server: &mut Server, content: &[u8]) -> Artifact {
     let (hash, bytes) = (ContentHash::of(content).to_string(), content.len() as u64);
-    let chunk = Chunk { hash: hash.clone(), bytes_total: bytes, offset: 0, data: content.to_vec() };
+    let chunk = Chunk { hash: hash.clone(), bytes_total: bytes, offset: 0, data: content.to_vec(), checkpoint: false };
     server.blobs.put(tokio_stream::iter([chunk])).await.unwrap();
     Artifact { name: "model".to_owned(), hash, bytes }
 }
@@ -163,14 +163,16 @@ async fn contents_that_nothing_names_go_once_they_are_old() {
     put(&mut server, b"left by an attempt that was lost").await;
     assert_eq!(collect(hour, true).await.blobs, 0, "another attempt has just left the same");
     file.set_modified(long_ago).unwrap();
-    let request = orchestrator_proto::v1::HasRequest { hashes: vec![name.clone()] };
+    let request = orchestrator_proto::v1::HasRequest { hashes: vec![name.clone()], checkpoint: false };
     server.blobs.has(request).await.unwrap();
     assert_eq!(collect(hour, true).await.blobs, 0, "or would have, had it not been there");
     assert_eq!(collect(none, true).await, Removed { blobs: 1, bytes, kept: 2 });
     assert_eq!(collect(none, false).await, Removed { blobs: 1, bytes, kept: 2 });
     assert_eq!(collect(none, false).await, Removed { blobs: 0, bytes: 0, kept: 2 });
-    let request =
-        orchestrator_proto::v1::HasRequest { hashes: vec![stray.hash, ContentHash::of(b"model").to_string()] };
+    let request = orchestrator_proto::v1::HasRequest {
+        hashes: vec![stray.hash, ContentHash::of(b"model").to_string()],
+        checkpoint: false,
+    };
     assert_eq!(server.blobs.has(request).await.unwrap().into_inner().present, [false, true]);
     server.shutdown().await;
     let refused = gc(&home.path().join("blobs"), none, false).await.unwrap_err().to_string();

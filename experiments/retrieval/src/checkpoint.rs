@@ -3,9 +3,11 @@
 use std::{collections::BTreeMap, path::Path};
 
 pub use crate::tensor_file::{NamedTensor, Values, read_tensors, remove_partial_files, write_tensors};
+use experiment_spec::ids::ContentHash;
+
 use crate::{
     error::Result,
-    tensor_file::{damaged, write_tensors_with},
+    tensor_file::{TensorFile, damaged, write_tensors_with},
 };
 
 const ITERATION: &str = "iteration";
@@ -57,6 +59,53 @@ impl Checkpoint {
     }
 }
 
+/// A checkpoint on disk that is whole, as it was when it was opened: one that takes its name later is another.
+#[derive(Debug)]
+pub struct CheckpointFile {
+    file: TensorFile,
+    iteration: u64,
+}
+
+impl CheckpointFile {
+    /// Opens and checks the file at `path`; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::load`].
+    pub fn open(path: &Path) -> Result<Option<Self>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let file = TensorFile::open(path)?;
+        let iteration = file.facts().get(ITERATION).and_then(|text| text.parse().ok());
+        let iteration = iteration.ok_or_else(|| damaged(path, "no iteration"))?;
+        Ok(Some(Self { file, iteration }))
+    }
+
+    /// Iterations done.
+    #[must_use]
+    pub fn iteration(&self) -> u64 {
+        self.iteration
+    }
+
+    /// A fact of its header; those of its keeper are among them.
+    #[must_use]
+    pub fn fact(&self, name: &str) -> Option<&str> {
+        self.file.facts().get(name).map(String::as_str)
+    }
+
+    /// All its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.file.bytes()
+    }
+
+    /// Their hash.
+    #[must_use]
+    pub fn content_hash(&self) -> ContentHash {
+        self.file.file_hash()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -100,6 +149,11 @@ mod tests {
         let bytes = fs::read(&a).unwrap();
         assert_eq!(SafeTensors::deserialize(&bytes).unwrap().tensor("b.weight").unwrap().shape(), [1, 3]);
         assert!(Checkpoint::load(&folder.path().join("none")).unwrap().is_none());
+        assert!(CheckpointFile::open(&folder.path().join("none")).unwrap().is_none());
+        let file = CheckpointFile::open(&a).unwrap().unwrap();
+        Checkpoint { iteration: 18, ..checkpoint() }.save(&a).unwrap();
+        assert_eq!((file.iteration(), file.bytes()), (17, bytes.as_slice()), "another has its name now");
+        assert_eq!((file.content_hash(), file.fact("fact \"3\"")), (ContentHash::of(&bytes), Some("3\n")));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "no partial file is left");
     }
 

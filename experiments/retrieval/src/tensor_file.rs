@@ -313,6 +313,12 @@ impl TensorFile {
         &self.facts
     }
 
+    /// All bytes of the file, whatever has its name by now.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
     /// Hash of all bytes of the file: its address in stores of content.
     #[must_use]
     pub fn file_hash(&self) -> experiment_spec::ids::ContentHash {

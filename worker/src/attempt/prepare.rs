@@ -1,17 +1,22 @@
 //! What an attempt needs before its process is started: a specification that can be read, content that is whole, a folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use experiment_spec::{
     ids::ContentHash,
     program::Program,
     run::{FailureKind, RunSpec, StepSpec},
 };
-use orchestrator_proto::v1::attempt_event::Event;
+use orchestrator_proto::v1::{Checkpoint, attempt_event::Event};
+use retrieval::{checkpoint::CheckpointFile, kind::Backend};
 use tokio_util::sync::CancellationToken;
 
 use super::Watch;
-use crate::{command::Start, events};
+use crate::{
+    command::{GivenCheckpoint, Start},
+    events,
+    step_folder::{CHECKPOINT, KIND_FACT},
+};
 
 impl Watch<'_> {
     /// Checks the assignment, fetches its features, enters its folder.
@@ -38,6 +43,7 @@ impl Watch<'_> {
             .folders
             .enter(&fingerprint, self.key)
             .map_err(|error| events::failed(FailureKind::Killed, error.to_string()))?;
+        let checkpoint = self.checkpoint(&folder, fetching)?;
         let start = Start {
             spec,
             fingerprint,
@@ -50,6 +56,7 @@ impl Watch<'_> {
             threads: self.assignment.cpus.max(1) as usize,
             simd: self.shared.config.simd.clone(),
             gpu: self.gpu.clone(),
+            checkpoint,
             checkpoint_every: self.shared.config.checkpoint_every,
             daemon_process: rustix::process::getpid().as_raw_nonzero().get(),
         };
@@ -67,6 +74,43 @@ impl Watch<'_> {
             StepSpec::Run(run) => Ok(run.program.clone()),
             StepSpec::Extraction(_) => Ok(None),
         }
+    }
+
+    /// The checkpoint that the coordinator has, if this attempt could go on from it and has none here that is as new. One
+    /// that cannot be had costs what it would have saved, never the attempt.
+    fn checkpoint(&mut self, folder: &Path, fetching: &CancellationToken) -> Result<Option<GivenCheckpoint>, Event> {
+        let Some(Checkpoint { hash, bytes, iteration, kind, made_by, attempt }) = self.assignment.checkpoint.clone()
+        else {
+            return Ok(None);
+        };
+        let here = CheckpointFile::open(&folder.join(CHECKPOINT)).ok().flatten();
+        let as_new =
+            |here: &CheckpointFile| here.fact(KIND_FACT) == Some(kind.as_str()) && here.iteration() >= iteration;
+        if here.as_ref().is_some_and(as_new) || !self.may_compute_as(&kind) {
+            return Ok(None);
+        }
+        let (Ok(hash), true) = (hash.parse(), bytes > 0) else { return Ok(None) };
+        let fetch = self.shared.cache.ensure(&hash, bytes);
+        match self.shared.runtime.block_on(fetching.run_until_cancelled(fetch)) {
+            None => Err(events::released(0, "stopped before its checkpoint was there")),
+            Some(Ok(path)) => Ok(Some(GivenCheckpoint { path, made_by, attempt })),
+            Some(Err(error)) => {
+                let line = format!(
+                    "the checkpoint of iteration {iteration} by worker {made_by} cannot be had ({error}): goes on from \
+                     what is here"
+                );
+                tracing::warn!(attempt = %self.key, "{line}");
+                self.keeper.keep(events::log(events::WORKER, &line));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Whether the attempt may turn out to be of that kind: what it computes on is settled in its own process.
+    fn may_compute_as(&self, kind: &str) -> bool {
+        let gpu = self.gpu.as_ref().map(|gpu| Backend::Cuda(&gpu.model));
+        let processor = if self.runs_program { Backend::Program } else { Backend::Cpu };
+        gpu.into_iter().chain([processor]).any(|backend| retrieval::kind::kind(backend) == kind)
     }
 
     /// Content that is whole, fetched where it is not here.

@@ -106,6 +106,7 @@ mod tests {
             threads: 1,
             simd: None,
             gpu: None,
+            checkpoint: None,
             checkpoint_every: crate::CheckpointPolicy::default(),
             daemon_process: 1,
         }

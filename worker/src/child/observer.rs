@@ -15,7 +15,7 @@ use retrieval::{
 };
 
 use super::{lifeline::StopFlag, pipe::Pipe};
-use crate::{config::CheckpointPolicy, events, fail_point};
+use crate::{config::CheckpointPolicy, events, fail_point, step_folder::KIND_FACT};
 
 /// Between two messages about progress.
 const PROGRESS: Duration = Duration::from_millis(200);
@@ -26,8 +26,6 @@ const METRIC_POINTS: usize = 500;
 const RATE: Duration = Duration::from_secs(5);
 /// Fact of a checkpoint that holds the metric points since the one before: they may be in no outbox yet.
 const POINTS_FACT: &str = "worker.metrics";
-/// Fact of a checkpoint that holds the kind of what led to it.
-const KIND_FACT: &str = "worker.kind";
 /// Most points that a checkpoint holds; older ones were said long ago.
 const MOST_POINTS: usize = 20_000;
 /// Iterations that a computation which keeps no checkpoints may go on after it was told to stop.
@@ -105,6 +103,11 @@ impl<'a> AttemptObserver<'a> {
             since_stop: None,
             broken: None,
         }
+    }
+
+    /// Whether this attempt may go on from a checkpoint: it is of the same kind.
+    pub(super) fn may_go_on_from(&self, checkpoint: &Checkpoint) -> bool {
+        checkpoint.facts.get(KIND_FACT) == Some(&self.kind)
     }
 
     /// Takes the metric points out of a checkpoint, to be said again. `None` for one of another kind: what
@@ -238,7 +241,11 @@ impl Observer for AttemptObserver<'_> {
         self.checkpoint_iteration = checkpoint.iteration;
         self.checkpoint_kept = Instant::now();
         let bytes = fs::metadata(&self.path).map_err(Error::file(&self.path))?.len();
-        self.say(Event::CheckpointSaved(CheckpointSaved { iteration: checkpoint.iteration, bytes }));
+        self.say(Event::CheckpointSaved(CheckpointSaved {
+            iteration: checkpoint.iteration,
+            bytes,
+            ..Default::default()
+        }));
         Ok(())
     }
 

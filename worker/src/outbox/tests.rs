@@ -143,7 +143,7 @@ fn a_full_outbox_drops_metrics_then_log_lines_and_never_what_ends_an_attempt() {
     assert_eq!(outbox.append(first(), line()).unwrap(), Kept::Yes);
     while outbox.append(first(), line()).unwrap() == Kept::Yes {}
     for durable in [
-        Event::CheckpointSaved(CheckpointSaved { iteration: 9, bytes: 1 }),
+        Event::CheckpointSaved(CheckpointSaved { iteration: 9, bytes: 1, ..CheckpointSaved::default() }),
         events::failed(FailureKind::Nan, "loss is not a number"),
     ] {
         assert_eq!(outbox.append(first(), durable).unwrap(), Kept::Yes);

@@ -41,6 +41,7 @@ fn start_line(folder: &Path, daemon_process: u32) -> String {
         threads: 1,
         simd: None,
         gpu: None,
+        checkpoint: None,
         checkpoint_every: orchestrator_worker::CheckpointPolicy::default(),
         daemon_process: daemon_process.cast_signed(),
     };

@@ -57,6 +57,11 @@ pub(crate) struct State {
     /// Number of reports that were there when content came.
     pub(crate) puts: Vec<usize>,
     pub(crate) gets: Vec<String>,
+    /// Answers nothing about content.
+    pub(crate) blobs_away: bool,
+    /// Takes no checkpoint to its end.
+    pub(crate) stalls_checkpoints: bool,
+    pub(crate) stalled: usize,
 }
 
 /// A running server.
@@ -263,6 +268,9 @@ impl Blobs for Coordinator {
 
     async fn has(&self, request: Request<HasRequest>) -> Result<Response<HasResponse>, Status> {
         let state = self.state();
+        if state.blobs_away {
+            return Err(Status::unavailable("away"));
+        }
         let present = request.into_inner().hashes.iter().map(|hash| state.blobs.contains_key(hash)).collect();
         Ok(Response::new(HasResponse { present }))
     }
@@ -277,7 +285,7 @@ impl Blobs for Coordinator {
         let chunks: Vec<_> = content
             .chunks(1000)
             .map(|data| {
-                let chunk = Chunk { hash: hash.clone(), bytes_total, offset, data: data.to_vec() };
+                let chunk = Chunk { hash: hash.clone(), bytes_total, offset, data: data.to_vec(), checkpoint: false };
                 offset += data.len() as u64;
                 Ok(chunk)
             })
@@ -289,6 +297,10 @@ impl Blobs for Coordinator {
         let mut chunks = request.into_inner();
         let (mut hash, mut bytes_total, mut content) = (String::new(), 0, Vec::new());
         while let Some(chunk) = chunks.message().await? {
+            if chunk.checkpoint && self.state().stalls_checkpoints {
+                self.state().stalled += 1;
+                std::future::pending::<()>().await;
+            }
             if content.is_empty() {
                 (hash, bytes_total) = (chunk.hash, chunk.bytes_total);
             }

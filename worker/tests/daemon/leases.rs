@@ -24,7 +24,7 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 /// Long enough for a busy machine to poll in, in milliseconds.
-const LEASE_MS: u32 = 3_000;
+pub(crate) const LEASE_MS: u32 = 3_000;
 /// Iterations of an attempt that outlasts any lease here.
 const LONG: u64 = 1_000_000;
 
@@ -35,7 +35,7 @@ fn from_iteration(state: &State, attempt: u32) -> Option<u64> {
     })
 }
 
-fn given_back(word: &Event) -> u64 {
+pub(crate) fn given_back(word: &Event) -> u64 {
     let Event::Released(Released { iteration, reason }) = word else { panic!("{word:?}") };
     assert_eq!(reason, "its lease ran out: the coordinator did not answer");
     *iteration

@@ -12,6 +12,7 @@ mod faults;
 mod gpus;
 mod leases;
 mod steps;
+mod travel;
 mod worker;
 
 use std::{
@@ -43,9 +44,17 @@ fn main() -> ExitCode {
         Some("parent") => return child::parent_process(),
         _ => {}
     }
-    let tests: Vec<Test> =
-        [endings::TESTS, faults::TESTS, leases::TESTS, disk::TESTS, gpus::TESTS, child::TESTS, external::TESTS]
-            .concat();
+    let tests: Vec<Test> = [
+        endings::TESTS,
+        faults::TESTS,
+        leases::TESTS,
+        disk::TESTS,
+        gpus::TESTS,
+        child::TESTS,
+        external::TESTS,
+        travel::TESTS,
+    ]
+    .concat();
     if arguments.iter().any(|argument| argument == "--list") {
         for (name, _) in &tests {
             println!("{name}: test");

@@ -63,7 +63,10 @@ async fn act(owner: &mut Owner, sites: &mut [Site; 2], action: Action) {
             }
             let key = site.held[which % site.held.len()];
             let event = match what % 6 {
-                0 | 1 => Event::Started(Start { from_iteration: u64::from(what), kind: "cpu".to_owned(), code: None }),
+                0 | 1 => {
+                    let (kind, of_attempt) = ("cpu".to_owned(), None);
+                    Event::Started(Start { from_iteration: u64::from(what), kind, of_attempt, code: None })
+                }
                 2 => Event::Metrics(vec![("loss".to_owned(), u64::from(what), 0.5)]),
                 3 | 4 => succeeded(),
                 _ => Event::Failed { kind: FailureKind::Killed, message: "killed".to_owned() },

@@ -1,0 +1,94 @@
+//! Workers that share nothing, with the real binary: what one has computed is not lost with it.
+
+mod common;
+
+use std::{ffi::OsString, time::Duration};
+
+use common::{Lab, Running, eventually, scores, text};
+use rustix::process::{Pid, Signal, kill_process};
+
+const LIMIT: Duration = Duration::from_mins(10);
+/// Some seconds of training, so that there is an attempt to disturb.
+const SPEC: &str = "name: travel\ndatasets: [emoji]\nencoder-epochs: 1\nseeds: 1\nmethods: [cm-gans]\n\
+                    defaults: { hidden: 16, inter-hidden: 8, iterations: 5000, batch-size: 16 }\nresources: { cpus: 1 }\n";
+
+/// A coordinator, and workers that each have a folder of their own.
+struct Fleet {
+    lab: Lab,
+    url: String,
+    _server: Running,
+}
+
+impl Fleet {
+    fn new() -> Self {
+        let lab = Lab::new();
+        let mut server = lab.start(&["serve", "--listen", "127.0.0.1:0", "--lease", "3s"], "serve.log");
+        let line = server.wait_for("start a worker with", LIMIT);
+        let url = line.rsplit(' ').next().unwrap().to_owned();
+        Self { lab, url, _server: server }
+    }
+
+    fn worker(&self, name: &str, more: &[&str]) -> Running {
+        let folder = self.lab.folder.path().join(name);
+        let args = ["worker", "--coordinator", &self.url, "--folder", folder.to_str().unwrap(), "--cpus", "1"];
+        let named = ["--name", name, "--checkpoint-every", "20"];
+        // Another state folder: what is in the coordinator's must come over the wire.
+        let mut command = self.lab.command(&[&args[..], &named, more].concat());
+        command.env("ORCHESTRATOR_HOME", self.lab.folder.path().join(format!("home of {name}")));
+        self.lab.start_command(&mut command, &format!("{name}.log"))
+    }
+
+    fn submit(&self, spec: &str) -> Running {
+        let spec = self.lab.write("travel.yaml", spec);
+        self.lab.start(&["submit", spec.to_str().unwrap(), "--wait"], "submit.log")
+    }
+
+    /// The history of the run, newest last.
+    fn history(&self) -> Vec<String> {
+        let shown = self.lab.run(&["--json", "show", "2"]);
+        let Ok(shown) = serde_json::from_slice::<serde_json::Value>(&shown.stdout) else { return Vec::new() };
+        let lines = shown["history"].as_array().unwrap().iter();
+        lines.map(|line| line["sentence"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Contents of checkpoints that the coordinator has.
+    fn checkpoints(&self) -> Vec<OsString> {
+        let folders = std::fs::read_dir(self.lab.home().join("checkpoints")).into_iter().flatten().flatten();
+        let folders = folders.filter(|entry| entry.file_name() != "partial");
+        let files = folders.flat_map(|entry| std::fs::read_dir(entry.path())).flatten().flatten();
+        files.map(|entry| entry.file_name()).collect()
+    }
+}
+
+fn undisturbed() -> String {
+    let lab = Lab::new();
+    let spec = lab.write("travel.yaml", SPEC);
+    let output = lab.run(&["run", spec.to_str().unwrap(), "--cpus", "1"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    scores(&lab.home(), "travel")
+}
+
+#[test]
+fn a_run_goes_on_on_another_worker_where_the_killed_one_was_and_ends_with_the_same_bits() {
+    let fleet = Fleet::new();
+    let first = fleet.worker("first", &["--send-checkpoints", "500ms"]);
+    let mut submit = fleet.submit(SPEC);
+    // The extraction before it has checkpoints too, which have gone by then.
+    eventually("the run is at work", LIMIT, || fleet.history().iter().any(|line| line.starts_with("started")));
+    // The content of a checkpoint goes when the coordinator has written down the next one.
+    eventually("a checkpoint is with the coordinator", LIMIT, || !fleet.checkpoints().is_empty());
+    let before = fleet.checkpoints();
+    eventually("it is written down", LIMIT, || !fleet.checkpoints().contains(&before[0]));
+    kill_process(Pid::from_raw(first.child.id().cast_signed()).unwrap(), Signal::KILL).unwrap();
+    let second = fleet.worker("second", &[]);
+    assert_eq!(submit.wait(LIMIT), 0, "{}", submit.output());
+
+    let history = fleet.history();
+    let went_on = history.iter().find_map(|line| line.split_once("goes on from iteration "));
+    let (_, went_on) = went_on.unwrap_or_else(|| panic!("{history:?}\n{}", second.output()));
+    let (iteration, made_by) = went_on.split_once(", made by worker ").expect("it was made by another worker");
+    assert!(iteration.parse::<u64>().unwrap() > 0 && made_by.starts_with("first-"), "{went_on}");
+    let why = text(&fleet.lab.run(&["why", "2"]).stdout);
+    assert!(why.contains(went_on) && why.contains("its lease ran out"), "{why}");
+    assert_eq!(scores(&fleet.lab.home(), "travel"), undisturbed());
+}
