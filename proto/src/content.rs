@@ -5,18 +5,26 @@
 //! processes may use one folder at a time; putting the same content twice is the same as once, and
 //! putting it again mends a damaged copy.
 
+mod writer;
+
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use experiment_spec::ids::ContentHash;
-use tempfile::NamedTempFile;
+
+pub use self::writer::BlobWriter;
 
 /// Bytes read or hashed at a time.
 const BUFFER_BYTES: usize = 256 << 10;
+
+/// What came of content that is being fetched is kept for so long after the last byte of it.
+const KEEP_PARTIAL: Duration = Duration::from_hours(24);
+/// How the names begin of files that a later fetch may go on with.
+const RESUMABLE: &str = "fetch-";
 
 /// A folder of content, each file named by its hash. Cheap to clone: it is only the path.
 #[derive(Clone, Debug)]
@@ -64,7 +72,7 @@ impl ContentStore {
         for entry in fs::read_dir(&partial).map_err(at(&partial))? {
             let path = entry.map_err(at(&partial))?.path();
             // A writer holds the lock of its file as long as it lives, whatever ends it.
-            let abandoned = File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
+            let abandoned = File::open(&path).is_ok_and(|file| file.try_lock().is_ok() && !may_go_on(&path, &file));
             if abandoned {
                 fs::remove_file(&path).or_else(absent_is_fine).map_err(at(&path))?;
             }
@@ -201,22 +209,6 @@ impl ContentStore {
         Ok((hash, bytes))
     }
 
-    /// Starts to write content piece by piece.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub fn writer(&self) -> io::Result<BlobWriter> {
-        let partial = self.partial_folder();
-        loop {
-            let file = NamedTempFile::with_prefix_in("blob-", &partial).map_err(at(&partial))?;
-            file.as_file().lock().map_err(at(file.path()))?;
-            // An opening store may have taken the new file for an abandoned one before it was locked.
-            if file.path().exists() {
-                return Ok(BlobWriter { store: self.clone(), file, hasher: blake3::Hasher::new(), bytes: 0 });
-            }
-        }
-    }
-
     /// Makes the folder of a content file, durably; returns it.
     fn folder_of<'a>(&self, target: &'a Path) -> io::Result<&'a Path> {
         let folder = target.parent().expect("a content file lies in a folder of the store");
@@ -229,59 +221,15 @@ impl ContentStore {
     }
 }
 
+/// Whether a later fetch may go on with this file, which nobody is at work on.
+fn may_go_on(path: &Path, file: &File) -> bool {
+    let is_resumable = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(RESUMABLE));
+    let written = file.metadata().and_then(|metadata| metadata.modified());
+    is_resumable && written.is_ok_and(|at| SystemTime::now().duration_since(at).unwrap_or_default() < KEEP_PARTIAL)
+}
+
 fn absent_is_fine(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
-}
-
-/// Content on its way into a store. Dropped without [`BlobWriter::finish`], it leaves nothing behind.
-#[derive(Debug)]
-pub struct BlobWriter {
-    store: ContentStore,
-    file: NamedTempFile,
-    hasher: blake3::Hasher,
-    bytes: u64,
-}
-
-impl BlobWriter {
-    /// Bytes written so far.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Makes the content durable under its hash; returns the hash and the size in bytes.
-    ///
-    /// # Errors
-    /// `InvalidData` when it does not have the `expected` hash, and whatever the disk refuses. The store
-    /// is then as before.
-    pub fn finish(self, expected: Option<ContentHash>) -> io::Result<(ContentHash, u64)> {
-        let hash = ContentHash::from_bytes(*self.hasher.finalize().as_bytes());
-        if let Some(expected) = expected.filter(|expected| *expected != hash) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("content has the hash {hash}, expected {expected}"),
-            ));
-        }
-        self.file.as_file().sync_all().map_err(at(self.file.path()))?;
-        let target = self.store.path(&hash);
-        let folder = self.store.folder_of(&target)?;
-        self.file.persist(&target).map_err(|refused| at(&target)(refused.error))?;
-        sync_folder(folder)?;
-        Ok((hash, self.bytes))
-    }
-}
-
-impl Write for BlobWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.as_file_mut().write(bytes).map_err(at(self.file.path()))?;
-        self.hasher.update(&bytes[..written]);
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.as_file_mut().flush()
-    }
 }
 
 #[cfg(test)]

@@ -123,6 +123,9 @@ pub(crate) struct WorkerArgs {
     /// Take nothing while the disk of the worker's folder has less free than this; 0 = do not look
     #[arg(long, default_value = "1GiB", value_name = "SIZE", value_parser = free_bytes)]
     pub(crate) min_free: u64,
+    /// How much of the contents it has fetched or made it keeps while no run needs them, the latest used; 0 = all
+    #[arg(long, default_value = "50GiB", value_name = "SIZE", value_parser = free_bytes)]
+    pub(crate) cache: u64,
     /// How often a run's newest checkpoint is sent to the coordinator, so that another worker can go on from it; 0 = only
     /// when this worker gives the run back
     #[arg(long, default_value = "60s", value_name = "TIME", value_parser = interval)]

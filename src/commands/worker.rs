@@ -32,6 +32,7 @@ pub(super) async fn worker(global: &Global, args: WorkerArgs) -> Outcome {
     let mut config = config(folder, args.name, args.cpus, &args.tuning, None)?;
     config.labels = args.labels;
     config.min_free_bytes = args.min_free;
+    config.cache_bytes = args.cache;
     config.send_checkpoints = args.send_checkpoints;
     config.data_folders = home.data_folders(&global.data_folders).0;
     let stop = CancellationToken::new();

@@ -1,6 +1,7 @@
 //! One attempt, watched from its assignment to its last word in the outbox: one thread and one child
 //! process each.
 
+mod artifacts;
 mod keeper;
 mod prepare;
 
@@ -17,16 +18,17 @@ use std::{
 };
 
 use experiment_spec::{ids::AttemptKey, run::FailureKind};
-use orchestrator_proto::v1::{Artifact, Assignment, Succeeded, attempt_event::Event};
+use orchestrator_proto::v1::{Assignment, attempt_event::Event};
 use rustix::process::Signal;
 use tokio_util::sync::CancellationToken;
 
 use self::keeper::Keeper;
 use crate::{
+    cache::room::Hold,
     checkpoints::{self, Stand},
     command::{Command, GivenGpu},
     ending::{self, Tail},
-    events, fail_point,
+    events,
     process::{Heard, Process},
     shared::Shared,
     step_folder,
@@ -89,11 +91,15 @@ impl Attempt {
                 checkpoint_iteration: 0,
                 tail: Tail::default(),
                 keeper: Keeper::new(&shared.outbox, key),
+                hold: shared.cache.room.hold(),
             };
-            match watch.run(&fetching) {
-                Some(last_word) => watch.keep_last_word(&last_word),
-                None => shared.folders.leave(key),
+            if let Some(last_word) = watch.run(&fetching) {
+                watch.keep_last_word(&last_word);
+            } else {
+                drop(watch);
+                shared.folders.leave(key);
             }
+            shared.cache.room.tidy(0);
             shared.ended(key);
         })?;
         Ok(attempt)
@@ -129,6 +135,8 @@ struct Watch<'a> {
     checkpoint_iteration: u64,
     tail: Tail,
     keeper: Keeper<'a>,
+    /// Contents that the attempt works with.
+    hold: Hold<'a>,
 }
 
 /// What is known of a process while it is watched.
@@ -376,24 +384,5 @@ impl Watch<'_> {
                 Some(ending::of_process(&exit, out_of_memory, &self.tail))
             }
         }
-    }
-
-    /// Moves the artifacts into the store of content; an artifact that is not there fails the attempt.
-    fn keep_artifacts(&self, succeeded: Succeeded, folder: &Path) -> Event {
-        let mut kept = Vec::new();
-        for artifact in succeeded.artifacts {
-            let name = artifact.name;
-            let Some(path) = step_folder::artifact(folder, &name) else {
-                return events::failed(FailureKind::UserError, format!("`{name}` is no name for an artifact"));
-            };
-            match self.shared.blobs.put_file(&path) {
-                Ok((hash, bytes)) => kept.push(Artifact { name, hash: hash.to_string(), bytes }),
-                Err(error) => {
-                    return events::failed(FailureKind::Killed, format!("{name} could not be kept: {error}"));
-                }
-            }
-        }
-        fail_point::passes("score-before-outbox");
-        Event::Succeeded(Succeeded { artifacts: kept, ..succeeded })
     }
 }

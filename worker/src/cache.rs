@@ -1,29 +1,24 @@
-//! Content by hash on this node: fetched from the coordinator when it is not here, verified before it is used.
+//! Content by hash on this node: fetched from the coordinator when it is not here, verified before it is used, and gone
+//! again when there is too much of it.
+
+pub(crate) mod room;
+mod transfer;
 
 use std::{
     collections::HashMap,
     fs, io,
-    io::{Read, Write},
     path::PathBuf,
-    sync::{Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
 };
 
 use experiment_spec::{ids::ContentHash, run::FailureKind};
-use orchestrator_proto::{
-    CHUNK_BYTES, MAX_MESSAGE_BYTES,
-    content::ContentStore,
-    link::Link,
-    v1::{Artifact, Chunk, GetRequest, HasRequest, blobs_client::BlobsClient},
-};
+use orchestrator_proto::{content::ContentStore, link::Link, v1::Artifact};
 use retrieval::checkpoint::CheckpointFile;
 
-use crate::{backoff::Backoff, error::at};
+use self::{room::Room, transfer::Transfers};
+use crate::backoff::Backoff;
 
-/// A transfer that gets nothing for so long is given up and begun again.
-const SILENCE: Duration = Duration::from_secs(30);
-/// An upload slower than this is given up and begun again.
-const SLOWEST_BYTES_PER_SECOND: u64 = 100_000;
 /// How often a transfer that the coordinator refuses is tried.
 const TRIES: u32 = 5;
 
@@ -43,7 +38,9 @@ pub(crate) enum CacheError {
 impl CacheError {
     /// Whether the coordinator could not be reached: what it has not refused may be tried again.
     pub(crate) fn is_away(&self) -> bool {
-        matches!(self, Self::Refused { status, .. } if is_away(status))
+        use tonic::Code::{Aborted, Cancelled, DeadlineExceeded, Unavailable, Unknown};
+        let Self::Refused { status, .. } = self else { return false };
+        matches!(status.code(), Unavailable | DeadlineExceeded | Cancelled | Unknown | Aborted)
     }
 
     /// How an attempt fails that needed the content: on another worker's disk there may be room.
@@ -55,31 +52,43 @@ impl CacheError {
     }
 }
 
+/// Size of a file, and when it was last changed or used.
+type Stamp = (u64, SystemTime);
+
 /// The content cache of a worker.
 #[derive(Debug)]
 pub(crate) struct Cache {
     blobs: ContentStore,
     /// The store is the coordinator's own: there is no other copy to fetch.
     shared: bool,
-    client: BlobsClient<Link>,
-    /// Content that this daemon has read and found whole, with the size and time its file had then.
-    verified: Mutex<HashMap<ContentHash, (u64, SystemTime)>>,
+    transfers: Transfers,
+    pub(crate) room: Arc<Room>,
+    /// Content that this daemon has read and found whole, with the stamp of its file then.
+    verified: Mutex<HashMap<ContentHash, Stamp>>,
     /// One transfer at a time: attempts of one data set ask for the same content.
     transfer: tokio::sync::Mutex<()>,
 }
 
 impl Cache {
-    pub(crate) fn new(blobs: ContentStore, shared: bool, link: Link) -> Self {
-        let client = BlobsClient::new(link)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Self { blobs, shared, client, verified: Mutex::default(), transfer: tokio::sync::Mutex::default() }
+    /// A cache of so many bytes, 0 = without a limit. What the coordinator shares is its own to look after.
+    pub(crate) fn new(blobs: ContentStore, shared: bool, limit_bytes: u64, link: Link) -> Self {
+        let limit = (limit_bytes > 0 && !shared).then_some(limit_bytes);
+        Self {
+            room: Arc::new(Room::new(blobs.clone(), limit)),
+            blobs,
+            shared,
+            transfers: Transfers::new(link),
+            verified: Mutex::default(),
+            transfer: tokio::sync::Mutex::default(),
+        }
     }
 
-    /// Path of content that is whole; fetched if it is not here. `bytes` is its size, 0 = not known.
+    /// Path of content that is whole; fetched if it is not here. `bytes` is its size, 0 = not known. It may go again
+    /// unless the caller holds on to it.
     pub(crate) async fn ensure(&self, hash: &ContentHash, bytes: u64) -> Result<PathBuf, CacheError> {
         let path = self.blobs.path(hash);
         if self.is_whole(hash).await? {
+            self.note_use(hash);
             return Ok(path);
         }
         let _one = self.transfer.lock().await;
@@ -92,7 +101,9 @@ impl Cache {
             if self.shared && self.blobs.has(hash) {
                 return Err(CacheError::Damaged(path));
             }
-            let refused = match self.fetch(hash, bytes).await {
+            let room = Arc::clone(&self.room);
+            tokio::task::spawn_blocking(move || room.tidy(bytes)).await.map_err(io::Error::other)?;
+            let refused = match self.transfers.fetch(&self.blobs, hash, bytes).await {
                 Ok(()) => continue,
                 Err(CacheError::Refused { status, .. }) if status.code() == tonic::Code::NotFound => {
                     return Err(CacheError::Absent(*hash));
@@ -101,7 +112,7 @@ impl Cache {
                 Err(error) => return Err(error),
             };
             // A coordinator that is away comes back: the attempt waits for it, as a poll does.
-            if !matches!(&refused, CacheError::Refused { status, .. } if is_away(status)) {
+            if !refused.is_away() {
                 tries += 1;
                 if tries == TRIES {
                     return Err(refused);
@@ -112,53 +123,36 @@ impl Cache {
         }
     }
 
+    fn verified(&self) -> MutexGuard<'_, HashMap<ContentHash, Stamp>> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stamp(&self, hash: &ContentHash) -> Option<Stamp> {
+        fs::metadata(self.blobs.path(hash)).and_then(|metadata| Ok((metadata.len(), metadata.modified()?))).ok()
+    }
+
     /// Reads content through once; later calls only look whether its file has changed.
     async fn is_whole(&self, hash: &ContentHash) -> io::Result<bool> {
-        let stamp = |path: PathBuf| fs::metadata(path).and_then(|m| Ok((m.len(), m.modified()?))).ok();
-        let known =
-            |hash: &ContentHash| self.verified.lock().unwrap_or_else(PoisonError::into_inner).get(hash).copied();
-        let Some(now) = stamp(self.blobs.path(hash)) else { return Ok(false) };
-        if known(hash) == Some(now) {
+        let Some(now) = self.stamp(hash) else { return Ok(false) };
+        if self.verified().get(hash) == Some(&now) {
             return Ok(true);
         }
         let (blobs, wanted) = (self.blobs.clone(), *hash);
         let whole = tokio::task::spawn_blocking(move || blobs.verify(&wanted)).await.map_err(io::Error::other)??;
         if whole {
-            self.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(*hash, now);
+            self.verified().insert(*hash, now);
         } else {
             tracing::warn!(path = %self.blobs.path(hash).display(), "content is damaged");
         }
         Ok(whole)
     }
 
-    async fn fetch(&self, hash: &ContentHash, bytes: u64) -> Result<(), CacheError> {
-        let refused = |status: tonic::Status| CacheError::Refused { hash: *hash, status: Box::new(status) };
-        let silent = |_| refused(tonic::Status::deadline_exceeded("nothing came for 30 s"));
-        let request = GetRequest { hash: hash.to_string(), offset: 0 };
-        let mut client = self.client.clone();
-        let answer = tokio::time::timeout(SILENCE, client.get(request)).await.map_err(silent)?.map_err(refused)?;
-        let mut chunks = answer.into_inner();
-        let mut writer = self.blobs.writer()?;
-        while let Some(chunk) =
-            tokio::time::timeout(SILENCE, chunks.message()).await.map_err(silent)?.map_err(refused)?
-        {
-            let wrong = |why: &str| Err(refused(tonic::Status::data_loss(why.to_owned())));
-            if chunk.offset != writer.bytes() {
-                return wrong("a part is missing");
-            }
-            if bytes > 0 && writer.bytes() + chunk.data.len() as u64 > bytes {
-                return wrong("more content came than was announced");
-            }
-            // Chunks are small: writing one to the page cache is no wait to speak of.
-            writer.write_all(&chunk.data)?;
-        }
-        let expected = *hash;
-        match tokio::task::spawn_blocking(move || writer.finish(Some(expected))).await.map_err(io::Error::other)? {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                Err(refused(tonic::Status::data_loss(error.to_string())))
-            }
-            Err(error) => Err(error.into()),
+    /// Content that was found whole is used: it goes later than what was not. It need not be read again for that.
+    fn note_use(&self, hash: &ContentHash) {
+        let mut verified = self.verified();
+        let before = self.stamp(hash);
+        if before.is_some() && verified.get(hash) == before.as_ref() && self.blobs.want(hash) {
+            verified.extend(self.stamp(hash).map(|stamp| (*hash, stamp)));
         }
     }
 
@@ -168,23 +162,15 @@ impl Cache {
     /// [`CacheError::Damaged`] when one is lost here as well; everything else may be tried again.
     pub(crate) async fn upload(&self, artifacts: &[Artifact]) -> Result<(), CacheError> {
         for artifact in artifacts {
-            let damaged = || CacheError::Damaged(PathBuf::from(&artifact.name));
-            let hash: ContentHash = artifact.hash.parse().map_err(|_| damaged())?;
-            let refused = |status: tonic::Status| CacheError::Refused { hash, status: Box::new(status) };
-            let mut client = self.client.clone();
-            let late = |_| refused(tonic::Status::deadline_exceeded("the coordinator does not answer"));
-            let asked = client.has(HasRequest { hashes: vec![hash.to_string()], checkpoint: false });
-            let asked = tokio::time::timeout(SILENCE, asked).await.map_err(late)?.map_err(refused)?;
-            if asked.into_inner().present.first() == Some(&true) {
+            let hash: ContentHash =
+                artifact.hash.parse().map_err(|_| CacheError::Damaged(PathBuf::from(&artifact.name)))?;
+            if self.transfers.has(&hash, false).await? {
                 continue;
             }
             if !self.is_whole(&hash).await? {
                 return Err(CacheError::Damaged(self.blobs.path(&hash)));
             }
-            let patience = SILENCE + Duration::from_secs(artifact.bytes / SLOWEST_BYTES_PER_SECOND);
-            let file = fs::File::open(self.blobs.path(&hash)).map_err(at(&self.blobs.path(&hash)))?;
-            let put = client.put(chunks_of(file, artifact.bytes, &hash, false));
-            tokio::time::timeout(patience, put).await.map_err(late)?.map_err(refused)?;
+            self.transfers.send(&self.blobs.path(&hash), &hash).await?;
         }
         Ok(())
     }
@@ -194,66 +180,9 @@ impl Cache {
     /// # Errors
     /// Whatever the coordinator answers.
     pub(crate) async fn send_checkpoint(&self, file: CheckpointFile, hash: ContentHash) -> Result<(), CacheError> {
-        let refused = |status: tonic::Status| CacheError::Refused { hash, status: Box::new(status) };
-        let late = |_| refused(tonic::Status::deadline_exceeded("the coordinator does not answer"));
-        let mut client = self.client.clone();
-        let asked = client.has(HasRequest { hashes: vec![hash.to_string()], checkpoint: true });
-        let asked = tokio::time::timeout(SILENCE, asked).await.map_err(late)?.map_err(refused)?;
-        if asked.into_inner().present.first() == Some(&true) {
+        if self.transfers.has(&hash, true).await? {
             return Ok(());
         }
-        let bytes = file.bytes().len() as u64;
-        let patience = SILENCE + Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND);
-        let put = client.put(chunks_of(Mapped { file, at: 0 }, bytes, &hash, true));
-        tokio::time::timeout(patience, put).await.map_err(late)?.map_err(refused)?;
-        Ok(())
+        self.transfers.send_checkpoint(file, &hash).await
     }
-}
-
-/// Reads a checkpoint that is mapped into memory.
-struct Mapped {
-    file: CheckpointFile,
-    at: usize,
-}
-
-impl Read for Mapped {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = (&self.file.bytes()[self.at..]).read(buffer)?;
-        self.at += read;
-        Ok(read)
-    }
-}
-
-/// Whether the coordinator could not be reached, rather than refused something.
-fn is_away(status: &tonic::Status) -> bool {
-    use tonic::Code::{Aborted, Cancelled, DeadlineExceeded, Unavailable, Unknown};
-    matches!(status.code(), Unavailable | DeadlineExceeded | Cancelled | Unknown | Aborted)
-}
-
-/// The chunks of a file of so many bytes, read as they are sent. A file that cannot be read ends early, and the
-/// coordinator refuses what does not match the hash.
-fn chunks_of(
-    mut file: impl Read + Send + 'static,
-    bytes_total: u64,
-    hash: &ContentHash,
-    checkpoint: bool,
-) -> impl futures::Stream<Item = Chunk> + Send + 'static {
-    let name = hash.to_string();
-    let (send, receive) = tokio::sync::mpsc::channel(2);
-    tokio::task::spawn_blocking(move || {
-        let mut offset = 0;
-        loop {
-            let mut data = Vec::with_capacity(CHUNK_BYTES);
-            let Ok(read) = Read::by_ref(&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut data) else { return };
-            if read == 0 && offset > 0 {
-                return;
-            }
-            let chunk = Chunk { hash: name.clone(), bytes_total, offset, data, checkpoint };
-            if send.blocking_send(chunk).is_err() || read == 0 {
-                return;
-            }
-            offset += read as u64;
-        }
-    });
-    tokio_stream::wrappers::ReceiverStream::new(receive)
 }

@@ -23,6 +23,8 @@ pub struct Config {
     pub blobs: PathBuf,
     /// Whether `blobs` is the coordinator's own folder: nothing need be fetched or uploaded then.
     pub shared_blobs: bool,
+    /// Most bytes of contents that are kept while no attempt needs them; 0 = no limit. Not looked at when `shared_blobs`.
+    pub cache_bytes: u64,
     /// Folders with one folder a data set, for extractions.
     pub data_folders: Vec<PathBuf>,
     /// Executable that attempts are started from, with the one argument `attempt`.
@@ -54,6 +56,7 @@ impl Config {
             labels: Vec::new(),
             blobs: folder.join("blobs"),
             shared_blobs: false,
+            cache_bytes: 0,
             data_folders: Vec::new(),
             program: program.into(),
             checkpoint_every: CheckpointPolicy::default(),

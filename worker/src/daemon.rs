@@ -83,11 +83,10 @@ pub async fn run(config: Config, links: Links, shutdown: CancellationToken) -> R
     let floor =
         Floor { folder: config.folder.clone(), min_free_bytes: config.min_free_bytes, option: "worker --min-free" };
     let shared = Arc::new(Shared {
-        cache: Cache::new(state.blobs.clone(), config.shared_blobs, links.contents),
+        cache: Cache::new(state.blobs, config.shared_blobs, config.cache_bytes, links.contents),
         checkpoints: Checkpoints::new((!config.shared_blobs).then_some(config.send_checkpoints)),
         config,
         outbox: state.outbox,
-        blobs: state.blobs,
         folders: state.folders,
         lease: Lease::new(),
         floor,
@@ -96,6 +95,10 @@ pub async fn run(config: Config, links: Links, shutdown: CancellationToken) -> R
         ended,
         _lock: state.lock,
     });
+    // Until they are sent, nobody else has them.
+    for hash in shared.outbox.awaiting_upload().iter().filter_map(|artifact| artifact.hash.parse().ok()) {
+        shared.cache.room.keep(hash);
+    }
     let poll = Poll {
         shared: Arc::clone(&shared),
         client: Poll::client(links.calls),
@@ -183,6 +186,9 @@ async fn upload(shared: &Arc<Shared>) -> WorkerError {
                 None => shared.outbox.uploaded(sequence),
                 Some(instead) => shared.outbox.replace(sequence, instead),
             }
+            let hashes = succeeded.artifacts.iter().filter_map(|artifact| artifact.hash.parse().ok());
+            hashes.for_each(|hash| shared.cache.room.let_go(&hash));
+            shared.cache.room.tidy(0);
             Ok(())
         });
         if let Err(error) = noted.await {

@@ -15,8 +15,8 @@ use std::{
 };
 
 use experiment_spec::ids::AttemptKey;
-use journal::{Journal, has_artifacts};
-use orchestrator_proto::v1::{Progress, Report, attempt_event::Event};
+use journal::{Journal, artifacts};
+use orchestrator_proto::v1::{Artifact, Progress, Report, attempt_event::Event};
 use segment::Record;
 
 use crate::{error::at, events, fail_point};
@@ -100,12 +100,10 @@ impl Outbox {
         let terminal = events::is_terminal(&event);
         let report = report_of(inner.next_sequence, key, event);
         let sequence = report.sequence;
-        let waits = self.hold_for_upload && has_artifacts(&report);
+        let waits = self.hold_for_upload.then(|| artifacts(&report).to_vec()).filter(|waits| !waits.is_empty());
         inner.write(Record::Report(report))?;
         inner.next_sequence += 1;
-        if waits {
-            inner.waiting.insert(sequence);
-        }
+        inner.waiting.extend(waits.map(|artifacts| (sequence, artifacts)));
         if terminal {
             inner.progress.remove(&key);
             inner.ended.insert(key, sequence);
@@ -152,7 +150,7 @@ impl Outbox {
         for (report, size) in &inner.front {
             bytes += size;
             batch.is_full = batch.reports.len() == BATCH_REPORTS || (bytes > BATCH_BYTES && !batch.reports.is_empty());
-            if batch.is_full || inner.waiting.contains(&report.sequence) || report.sequence > inner.synced {
+            if batch.is_full || inner.waiting.contains_key(&report.sequence) || report.sequence > inner.synced {
                 break;
             }
             batch.reports.push(report.clone());
@@ -203,8 +201,13 @@ impl Outbox {
     /// The first report that waits for its artifacts to be uploaded.
     pub(crate) fn waits_for_upload(&self) -> Option<Report> {
         let inner = self.inner();
-        let first = inner.waiting.first()?;
+        let (first, _) = inner.waiting.first_key_value()?;
         inner.front.iter().map(|(report, _)| report).find(|report| report.sequence == *first).cloned()
+    }
+
+    /// The artifacts of every report that waits for them to be uploaded.
+    pub(crate) fn awaiting_upload(&self) -> Vec<Artifact> {
+        self.inner().waiting.values().flatten().cloned().collect()
     }
 
     /// The artifacts of that report are with the coordinator.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use experiment_spec::ids::AttemptKey;
-use orchestrator_proto::{content::ContentStore, room::Floor};
+use orchestrator_proto::room::Floor;
 use tokio::sync::{Notify, mpsc::UnboundedSender};
 
 use crate::{
@@ -17,7 +17,6 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) outbox: Outbox,
     pub(crate) cache: Cache,
-    pub(crate) blobs: ContentStore,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) folders: StepFolders,
     pub(crate) lease: Lease,

@@ -29,7 +29,7 @@ impl Watch<'_> {
         self.runs_program = program.is_some();
         let fingerprint = self.assignment.fingerprint.parse().map_err(|e| wrong("fingerprint", &e))?;
         let mut features = Vec::new();
-        for artifact in &self.assignment.features {
+        for artifact in self.assignment.features.clone() {
             let hash = artifact.hash.parse().map_err(|e| wrong("features", &e))?;
             features.push((artifact.name.clone(), self.fetch(&artifact.name, &hash, artifact.bytes, fetching)?));
         }
@@ -89,7 +89,8 @@ impl Watch<'_> {
         if here.as_ref().is_some_and(as_new) || !self.may_compute_as(&kind) {
             return Ok(None);
         }
-        let (Ok(hash), true) = (hash.parse(), bytes > 0) else { return Ok(None) };
+        let (Ok(hash), true) = (hash.parse::<ContentHash>(), bytes > 0) else { return Ok(None) };
+        self.hold.add(hash);
         let fetch = self.shared.cache.ensure(&hash, bytes);
         match self.shared.runtime.block_on(fetching.run_until_cancelled(fetch)) {
             None => Err(events::released(0, "stopped before its checkpoint was there")),
@@ -115,12 +116,13 @@ impl Watch<'_> {
 
     /// Content that is whole, fetched where it is not here.
     fn fetch(
-        &self,
+        &mut self,
         name: &str,
         hash: &ContentHash,
         bytes: u64,
         fetching: &CancellationToken,
     ) -> Result<PathBuf, Event> {
+        self.hold.add(*hash);
         let fetch = self.shared.cache.ensure(hash, bytes);
         match self.shared.runtime.block_on(fetching.run_until_cancelled(fetch)) {
             None => Err(events::released(0, "stopped before its features were there")),

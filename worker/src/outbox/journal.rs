@@ -2,7 +2,7 @@
 //! acknowledged.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -10,7 +10,7 @@ use std::{
 };
 
 use experiment_spec::ids::AttemptKey;
-use orchestrator_proto::v1::{Progress, Report, attempt_event::Event};
+use orchestrator_proto::v1::{Artifact, Progress, Report, attempt_event::Event};
 
 use super::segment::{self, Record};
 use crate::{error::at, events};
@@ -44,8 +44,8 @@ pub(super) struct Journal {
     pub(super) acknowledged: u64,
     /// Attempts whose last word is here.
     pub(super) ended: BTreeMap<AttemptKey, u64>,
-    /// Reports that wait for their artifacts to be uploaded.
-    pub(super) waiting: BTreeSet<u64>,
+    /// Reports that wait for their artifacts to be uploaded, and these.
+    pub(super) waiting: BTreeMap<u64, Vec<Artifact>>,
     pub(super) progress: BTreeMap<AttemptKey, Progress>,
 }
 
@@ -53,8 +53,12 @@ pub(super) fn event(report: &Report) -> Option<&Event> {
     report.event.as_ref()?.event.as_ref()
 }
 
-pub(super) fn has_artifacts(report: &Report) -> bool {
-    matches!(event(report), Some(Event::Succeeded(succeeded)) if !succeeded.artifacts.is_empty())
+/// What a report says was left.
+pub(super) fn artifacts(report: &Report) -> &[Artifact] {
+    match event(report) {
+        Some(Event::Succeeded(succeeded)) => &succeeded.artifacts,
+        _ => &[],
+    }
 }
 
 /// Takes a block of numbers above every number of earlier blocks; returns its first.
@@ -96,7 +100,7 @@ impl Journal {
             next_sequence: 0,
             acknowledged: 0,
             ended: BTreeMap::new(),
-            waiting: BTreeSet::new(),
+            waiting: BTreeMap::new(),
             progress: BTreeMap::new(),
         };
         let seen = journal.recover(hold_for_upload)?;
@@ -139,7 +143,7 @@ impl Journal {
         }
         let acknowledged = self.acknowledged;
         self.ended.retain(|_, sequence| *sequence > acknowledged);
-        self.waiting.retain(|sequence| *sequence > acknowledged);
+        self.waiting.retain(|sequence, _| *sequence > acknowledged);
         self.load_front()?;
         Ok(seen)
     }
@@ -154,8 +158,8 @@ impl Journal {
                 if event(report).is_some_and(events::is_terminal) {
                     self.ended.insert(AttemptKey::from(report), report.sequence);
                 }
-                if hold_for_upload && has_artifacts(report) {
-                    self.waiting.insert(report.sequence);
+                if hold_for_upload && !artifacts(report).is_empty() {
+                    self.waiting.insert(report.sequence, artifacts(report).to_vec());
                 }
                 report.sequence
             }

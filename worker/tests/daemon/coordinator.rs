@@ -57,6 +57,12 @@ pub(crate) struct State {
     /// Number of reports that were there when content came.
     pub(crate) puts: Vec<usize>,
     pub(crate) gets: Vec<String>,
+    /// From where each of them began.
+    pub(crate) offsets: Vec<u64>,
+    /// After so many chunks the next one breaks off, the last entry first.
+    pub(crate) gets_break_after: Vec<usize>,
+    /// Changes a byte of the next one on its way.
+    pub(crate) flips_a_byte: bool,
     /// Answers nothing about content.
     pub(crate) blobs_away: bool,
     /// Takes no checkpoint to its end.
@@ -277,12 +283,13 @@ impl Blobs for Coordinator {
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<Self::GetStream>, Status> {
         let mut state = self.state();
-        let hash = request.into_inner().hash;
+        let GetRequest { hash, mut offset } = request.into_inner();
         state.gets.push(hash.clone());
+        state.offsets.push(offset);
         let content = state.blobs.get(&hash).ok_or_else(|| Status::not_found("no such content"))?;
         let bytes_total = content.len() as u64;
-        let mut offset = 0;
-        let chunks: Vec<_> = content
+        let from = usize::try_from(offset).unwrap();
+        let mut chunks: Vec<_> = content[from..]
             .chunks(1000)
             .map(|data| {
                 let chunk = Chunk { hash: hash.clone(), bytes_total, offset, data: data.to_vec(), checkpoint: false };
@@ -290,6 +297,13 @@ impl Blobs for Coordinator {
                 Ok(chunk)
             })
             .collect();
+        if let Some(breaks_after) = state.gets_break_after.pop() {
+            chunks.truncate(breaks_after);
+            chunks.push(Err(Status::unavailable("the network is cut")));
+        }
+        if let Some(Ok(chunk)) = chunks.first_mut().filter(|_| std::mem::take(&mut state.flips_a_byte)) {
+            chunk.data[0] ^= 1;
+        }
         Ok(Response::new(tokio_stream::iter(chunks)))
     }
 

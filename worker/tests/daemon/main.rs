@@ -3,6 +3,7 @@
 //! Attempts and daemons are processes of this very program, told apart by the first argument; so it has
 //! a main function of its own instead of the test harness, and takes parts of test names to select by.
 
+mod cache;
 mod child;
 mod coordinator;
 mod disk;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         child::TESTS,
         external::TESTS,
         travel::TESTS,
+        cache::TESTS,
     ]
     .concat();
     if arguments.iter().any(|argument| argument == "--list") {
