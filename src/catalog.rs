@@ -3,14 +3,25 @@
 use std::sync::LazyLock;
 
 use experiment_spec::{
-    catalog::Catalog,
+    catalog::{Catalog, DataSetEntry},
     code::{CodeVersion, Revision},
 };
+use orchestrator_coordinator::DataSetFiles;
 use retrieval::datasets::folders::DataFolders;
 
 /// Everything that a submission may name here, with the data sets of these folders.
 pub(crate) fn build(data: &DataFolders) -> Catalog {
     Catalog { external: Some(orchestrator_worker::external_entry()), ..retrieval::catalog::catalog(data) }
+}
+
+/// The files of the data sets that this catalog has, for workers that lack them.
+pub(crate) fn data_files(catalog: &Catalog, data: &DataFolders) -> Vec<DataSetFiles> {
+    let files = |entry: &DataSetEntry| DataSetFiles {
+        key: entry.key.clone(),
+        version: entry.version.clone(),
+        files: retrieval::datasets::files(&entry.key, data),
+    };
+    catalog.data_sets.iter().map(files).filter(|set| !set.files.is_empty()).collect()
 }
 
 /// Methods and encoders alone, whatever data sets there are.

@@ -2,9 +2,11 @@
 
 mod common;
 
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, fs, path::Path, time::Duration};
 
 use common::{Lab, Running, eventually, scores, text};
+use experiment_spec::ids::ContentHash;
+use retrieval::npy;
 use rustix::process::{Pid, Signal, kill_process};
 
 const LIMIT: Duration = Duration::from_mins(10);
@@ -21,7 +23,10 @@ struct Fleet {
 
 impl Fleet {
     fn new() -> Self {
-        let lab = Lab::new();
+        Self::on(Lab::new())
+    }
+
+    fn on(lab: Lab) -> Self {
         let mut server = lab.start(&["serve", "--listen", "127.0.0.1:0", "--lease", "3s"], "serve.log");
         let line = server.wait_for("start a worker with", LIMIT);
         let url = line.rsplit(' ').next().unwrap().to_owned();
@@ -53,9 +58,9 @@ impl Fleet {
 
     /// Contents of checkpoints that the coordinator has.
     fn checkpoints(&self) -> Vec<OsString> {
-        let folders = std::fs::read_dir(self.lab.home().join("checkpoints")).into_iter().flatten().flatten();
+        let folders = fs::read_dir(self.lab.home().join("checkpoints")).into_iter().flatten().flatten();
         let folders = folders.filter(|entry| entry.file_name() != "partial");
-        let files = folders.flat_map(|entry| std::fs::read_dir(entry.path())).flatten().flatten();
+        let files = folders.flat_map(|entry| fs::read_dir(entry.path())).flatten().flatten();
         files.map(|entry| entry.file_name()).collect()
     }
 }
@@ -91,4 +96,32 @@ fn a_run_goes_on_on_another_worker_where_the_killed_one_was_and_ends_with_the_sa
     let why = text(&fleet.lab.run(&["why", "2"]).stdout);
     assert!(why.contains(went_on) && why.contains("its lease ran out"), "{why}");
     assert_eq!(scores(&fleet.lab.home(), "travel"), undisturbed());
+}
+
+/// `wikipedia-cnn` with features that mean nothing, so that nothing need be there to test with.
+fn made_up(folder: &Path) {
+    let npy = |name: &str, descr: &str, shape: &str, values: Vec<u8>| {
+        fs::write(folder.join(name), [npy::header(descr, shape), values].concat()).unwrap();
+    };
+    let numbers = |columns: u32| (0..2866 * columns).flat_map(|at| (f64::from(at) * 0.7).sin().to_le_bytes()).collect();
+    npy("image_128_f32.npy", "<f8", "(2866, 128)", numbers(128));
+    npy("text_100_f32.npy", "<f8", "(2866, 100)", numbers(100));
+    npy("labels_u8.npy", "|u1", "(2866,)", (0u8..10).cycle().map(|class| class + 1).take(2866).collect());
+}
+
+#[test]
+fn a_worker_needs_no_data_set_of_its_own() {
+    let lab = Lab::new();
+    let data = lab.home().join("data/wikipedia-cnn");
+    fs::create_dir_all(&data).unwrap();
+    made_up(&data);
+    let fleet = Fleet::on(lab);
+    let bare = fleet.worker("bare", &[]);
+    let spec = "name: travel\ndatasets: [wikipedia-cnn]\nseeds: 1\nmethods: [{ method: cfa, dims: 5 }]\n";
+    let mut submit = fleet.submit(spec);
+    assert_eq!(submit.wait(LIMIT), 0, "{}\n{}", submit.output(), bare.output());
+    let images = fs::read(data.join("image_128_f32.npy")).unwrap();
+    let name = ContentHash::of(&images).to_string();
+    let below = |folder: &str| fleet.lab.folder.path().join(folder).join("blobs").join(&name[..2]).join(&name);
+    assert!(below("bare").is_file() && !below("state").exists(), "fetched, and served from where it was");
 }

@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use experiment_spec::catalog::Catalog;
 
+use crate::data_files::DataSetFiles;
+
 /// For how long a worker may keep its attempts without being heard of: thirty missed polls, so that a busy machine
 /// or a short cut of the network loses nothing, and a lost node costs little more than its last checkpoint.
 pub const LEASE: Duration = Duration::from_secs(15);
@@ -20,6 +22,8 @@ pub struct Config {
     pub home: PathBuf,
     /// What submissions may name.
     pub catalog: Catalog,
+    /// Data sets that workers get from here which lack them.
+    pub data_sets: Vec<DataSetFiles>,
     /// Version of this program, for workers and users.
     pub program_version: String,
     /// For how long a worker may keep its attempts without being heard of; then it is taken for lost.
@@ -39,6 +43,7 @@ impl Config {
         Self {
             home: home.into(),
             catalog,
+            data_sets: Vec::new(),
             program_version: program_version.into(),
             lease: LEASE,
             poll_interval: POLL_INTERVAL,

@@ -19,6 +19,7 @@ use tonic::{codec::CompressionEncoding, service::Routes, transport::Server};
 
 use crate::{
     config::Config,
+    data_files::DataFiles,
     error::OpenError,
     file_system::network_file_system,
     grpc::{
@@ -59,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) written: watch::Receiver<u64>,
     pub(crate) content: Arc<ContentStore>,
     pub(crate) checkpoints: Arc<ContentStore>,
+    pub(crate) data_files: Arc<DataFiles>,
     pub(crate) transfers: Arc<Semaphore>,
 }
 
@@ -113,9 +115,11 @@ impl Coordinator {
         let (sender, receiver) = mpsc::channel(MAX_COMMANDS);
         let handle = Handle(sender);
         let sweeper = tokio::spawn(liveness::keep_sweeping(handle.clone(), config.lease));
+        let data_files = Arc::new(DataFiles::new(config.data_sets.clone()));
         let config = Arc::new(config);
         let transfers = Arc::new(Semaphore::new(MAX_TRANSFERS));
-        let shared = Shared { config, handle, readers, live, telemetry, written, content, checkpoints, transfers };
+        let shared =
+            Shared { config, handle, readers, live, telemetry, written, content, checkpoints, data_files, transfers };
         Ok(Self { shared, tasks: Tasks { owner: tokio::spawn(owner.run(receiver)), sweeper } })
     }
 

@@ -7,6 +7,7 @@
 mod clock;
 mod config;
 mod coordinator;
+mod data_files;
 mod error;
 mod file_system;
 mod grpc;
@@ -20,5 +21,6 @@ mod upkeep;
 
 pub use config::{Config, LEASE, POLL_INTERVAL, STALL};
 pub use coordinator::{Coordinator, Metrics, serve};
+pub use data_files::DataSetFiles;
 pub use error::OpenError;
 pub use upkeep::{Copied, CopyError, Removed, backup, gc, restore};

@@ -43,7 +43,7 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Reads to the end; returns the hash and the number of bytes.
-fn hash_of(reader: &mut impl Read) -> io::Result<(ContentHash, u64)> {
+pub(crate) fn hash_of(reader: &mut impl Read) -> io::Result<(ContentHash, u64)> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut bytes = 0;

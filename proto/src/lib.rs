@@ -4,6 +4,7 @@
 
 pub mod content;
 pub mod convert;
+pub mod file_hashes;
 pub mod frames;
 pub mod link;
 pub mod records;

@@ -19,11 +19,14 @@ use crate::{
 pub(super) async fn serve(global: &Global, args: ServeArgs) -> Outcome {
     super::log_to_stderr(global);
     let home = Home::resolve(global.home.clone())?;
-    let mut catalog = catalog::build(&home.data_folders(&global.data_folders));
+    let data = home.data_folders(&global.data_folders);
+    let mut catalog = catalog::build(&data);
+    let data_sets = catalog::data_files(&catalog, &data);
     if !args.allow_commands {
         catalog.external = None;
     }
-    let config = Config { lease: args.lease, min_free_bytes: args.min_free, ..Local::config(&home, catalog) };
+    let config =
+        Config { lease: args.lease, min_free_bytes: args.min_free, data_sets, ..Local::config(&home, catalog) };
     let security = if args.secure || !args.listen.ip().is_loopback() {
         let credentials = Credentials::open_or_make(&home.credentials());
         let credentials = credentials.map_err(|error| {

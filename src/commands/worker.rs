@@ -45,7 +45,7 @@ pub(super) async fn worker(global: &Global, args: WorkerArgs) -> Outcome {
             std::process::exit(130);
         }
     });
-    orchestrator_worker::run(config, links, stop)
+    Box::pin(orchestrator_worker::run(config, links, stop))
         .await
         .map_err(|error| Failure::request(format!("the worker ended: {error}")))
 }

@@ -2,6 +2,7 @@
 //! process each.
 
 mod artifacts;
+mod data;
 mod keeper;
 mod prepare;
 

@@ -189,3 +189,47 @@ async fn send(shared: &Shared, line: &Line) -> Result<Option<CheckpointSaved>, C
     shared.cache.send_checkpoint(file, hash).await?;
     Ok(Some(CheckpointSaved { iteration, bytes, hash: hash.to_string(), kind }))
 }
+
+#[cfg(test)]
+mod tests {
+    use orchestrator_proto::convert::attempt_key;
+
+    use super::*;
+
+    #[test]
+    fn the_newest_checkpoint_is_due_once_an_interval() {
+        let key = attempt_key(1, 1, 7);
+        let every = Duration::from_mins(1);
+        let checkpoints = Checkpoints::new(Some(every));
+        let after = |minutes: f64| Instant::now() + every.mul_f64(minutes);
+        checkpoints.follow(key, PathBuf::new(), None);
+        checkpoints.made(key);
+        assert!(checkpoints.next_due(after(0.9)).is_none());
+        assert!(checkpoints.next_due(after(1.1)).is_some());
+        let sent = |iteration| Some(Stand { kind: "cpu".into(), iteration });
+        checkpoints.tried(key, sent(20));
+        assert!(checkpoints.next_due(after(3.0)).is_none(), "there is no newer one");
+        checkpoints.made(key);
+        checkpoints.made(key);
+        assert!(checkpoints.next_due(after(2.0)).is_none());
+        assert!(checkpoints.next_due(after(2.2)).is_some());
+        assert!(checkpoints.next_due(after(9.0)).is_none(), "two that were made are one to send");
+        checkpoints.tried(key, None);
+        let (_, line) = checkpoints.next_due(after(9.0)).expect("what did not get through is tried again");
+        assert_eq!(line.known, sent(20));
+        checkpoints.leave(key);
+        assert!(line.ended.is_cancelled() && checkpoints.next_due(after(99.0)).is_none());
+    }
+
+    #[test]
+    fn with_no_interval_the_last_one_alone_is_sent_and_with_a_shared_store_none() {
+        let key = attempt_key(1, 1, 7);
+        for (every, is_last_sent) in [(Some(Duration::ZERO), true), (None, false)] {
+            let checkpoints = Checkpoints::new(every);
+            checkpoints.follow(key, PathBuf::new(), None);
+            checkpoints.made(key);
+            assert!(checkpoints.next_due(Instant::now() + Duration::from_hours(1)).is_none());
+            assert_eq!(checkpoints.take(key).is_some(), is_last_sent);
+        }
+    }
+}

@@ -10,6 +10,7 @@ use std::{
 use orchestrator_proto::{
     PROTOCOL_VERSION,
     content::ContentStore,
+    file_hashes::FileHashes,
     link::Link,
     room::Floor,
     v1::{RegisterRequest, attempt_event::Event},
@@ -84,6 +85,7 @@ pub async fn run(config: Config, links: Links, shutdown: CancellationToken) -> R
         Floor { folder: config.folder.clone(), min_free_bytes: config.min_free_bytes, option: "worker --min-free" };
     let shared = Arc::new(Shared {
         cache: Cache::new(state.blobs, config.shared_blobs, config.cache_bytes, links.contents),
+        own_files: FileHashes::default(),
         checkpoints: Checkpoints::new((!config.shared_blobs).then_some(config.send_checkpoints)),
         config,
         outbox: state.outbox,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use experiment_spec::ids::AttemptKey;
-use orchestrator_proto::room::Floor;
+use orchestrator_proto::{file_hashes::FileHashes, room::Floor};
 use tokio::sync::{Notify, mpsc::UnboundedSender};
 
 use crate::{
@@ -18,6 +18,8 @@ pub(crate) struct Shared {
     pub(crate) outbox: Outbox,
     pub(crate) cache: Cache,
     pub(crate) checkpoints: Checkpoints,
+    /// Hashes of this machine's own files of data sets.
+    pub(crate) own_files: FileHashes,
     pub(crate) folders: StepFolders,
     pub(crate) lease: Lease,
     pub(crate) floor: Floor,

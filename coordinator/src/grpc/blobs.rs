@@ -2,9 +2,11 @@
 
 use std::{
     io::{Read, Seek, SeekFrom, Write},
+    path::PathBuf,
     sync::Arc,
 };
 
+use experiment_spec::ids::ContentHash;
 use orchestrator_proto::{CHUNK_BYTES, content::ContentStore, convert, v1};
 use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking, time::timeout};
 use tonic::{Request, Response, Status, Streaming};
@@ -46,9 +48,13 @@ impl v1::blobs_server::Blobs for Blobs {
         let cut = request.extensions().get().cloned();
         let request = request.into_inner();
         let (outlet, chunks) = outlet(CHUNKS_AHEAD, self.0.config.stall, cut, self.turn().await?);
-        let sources = self.sources();
+        let (stores, data) = ([self.store(false), self.store(true)], Arc::clone(&self.0.data_files));
         spawn_blocking(move || {
-            if let Err(status) = send(&sources, &request, &outlet) {
+            let find = |hash: &ContentHash| {
+                let in_store = |store: &Arc<ContentStore>| Some((store.path(hash), store.bytes(hash)?));
+                stores.iter().find_map(in_store).or_else(|| data.find(hash))
+            };
+            if let Err(status) = send(find, &request, &outlet) {
                 // The client may be gone; then nobody needs the reason.
                 outlet.pass_waiting(Err(status));
             }
@@ -118,18 +124,16 @@ impl Blobs {
     fn store(&self, checkpoint: bool) -> Arc<ContentStore> {
         Arc::clone(if checkpoint { &self.0.checkpoints } else { &self.0.content })
     }
-
-    /// Everywhere that content is found.
-    fn sources(&self) -> [Arc<ContentStore>; 2] {
-        [self.store(false), self.store(true)]
-    }
 }
 
 /// Reads a blob from the offset on, chunk by chunk, as fast as the client takes them.
-fn send(sources: &[Arc<ContentStore>], request: &v1::GetRequest, outlet: &Outlet<v1::Chunk>) -> Result<(), Status> {
+fn send(
+    find: impl Fn(&ContentHash) -> Option<(PathBuf, u64)>,
+    request: &v1::GetRequest,
+    outlet: &Outlet<v1::Chunk>,
+) -> Result<(), Status> {
     let hash = convert::hash("hash", &request.hash).map_err(|e| refused(&e))?;
-    let found = sources.iter().find_map(|store| store.bytes(&hash).map(|bytes| (store.path(&hash), bytes)));
-    let Some((path, total)) = found else {
+    let Some((path, total)) = find(&hash) else {
         return Err(Status::not_found(format!("there is no content {hash}")));
     };
     if request.offset > total {

@@ -35,8 +35,8 @@ pub(crate) fn milli(share: f64) -> u32 {
     milli
 }
 
-/// An assignment; with it goes whether programs of users may be run.
-pub(crate) fn assignment(assignment: Assignment, commands_allowed: bool) -> v1::Assignment {
+/// An assignment; with it go the files of its data set, and whether programs of users may be run.
+pub(crate) fn assignment(assignment: Assignment, data_files: Vec<Artifact>, commands_allowed: bool) -> v1::Assignment {
     let Assignment { key, grant, told } = assignment;
     let checkpoint = told.checkpoint.map(|Made { checkpoint, attempt, worker: made_by }| {
         let Checkpoint { hash, bytes, iteration, kind } = checkpoint;
@@ -56,7 +56,7 @@ pub(crate) fn assignment(assignment: Assignment, commands_allowed: bool) -> v1::
         features: told.features.into_iter().map(artifact).collect(),
         commands_allowed,
         checkpoint,
-        data_files: Vec::new(),
+        data_files: data_files.into_iter().map(artifact).collect(),
     }
 }
 

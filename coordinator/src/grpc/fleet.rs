@@ -1,5 +1,7 @@
 //! What workers call.
 
+use std::sync::Arc;
+
 use experiment_spec::{
     ids::WorkerId,
     spec::{LABEL, is_label, limits::MAX_LABELS},
@@ -11,7 +13,7 @@ use super::{encode, reports};
 use crate::{
     coordinator::Shared,
     scheduler::place::Free,
-    service::handle::{Command, Poll, Register},
+    service::handle::{Assignment, Command, Poll, Register},
     store::{snapshot::Gpu, workers::Registration},
 };
 
@@ -69,7 +71,7 @@ impl v1::fleet_server::Fleet for Fleet {
         let polled = self.0.handle.ask(|reply| Command::Poll(Box::new(poll), reply)).await?;
         Ok(Response::new(v1::PollResponse {
             acknowledged: polled.acknowledged,
-            assignments: polled.assignments.into_iter().map(|it| encode::assignment(it, commands_allowed)).collect(),
+            assignments: self.with_data(polled.assignments, commands_allowed).await,
             stop: polled.stop.into_iter().map(v1::Held::from).collect(),
             register_again: polled.register_again,
         }))
@@ -77,6 +79,22 @@ impl v1::fleet_server::Fleet for Fleet {
 }
 
 impl Fleet {
+    /// Assignments, each with the files of the data set that it reads.
+    async fn with_data(&self, assignments: Vec<Assignment>, commands_allowed: bool) -> Vec<v1::Assignment> {
+        if assignments.is_empty() {
+            return Vec::new();
+        }
+        let data_files = Arc::clone(&self.0.data_files);
+        // The first time files are hashed, which takes as long as reading them.
+        let encode = move |it: Assignment| {
+            let files = data_files.of(&it);
+            encode::assignment(it, files, commands_allowed)
+        };
+        let encoded = tokio::task::spawn_blocking(|| assignments.into_iter().map(encode).collect()).await;
+        // Lost in a panic: the worker does not say that it holds them, and is given them again.
+        encoded.unwrap_or_default()
+    }
+
     /// Why such a worker cannot work with this coordinator.
     fn refusal(&self, request: &v1::RegisterRequest) -> Option<String> {
         let ours = &self.0.config.program_version;

@@ -2,6 +2,7 @@
 
 mod blobs;
 mod checkpoints;
+mod data;
 mod details;
 mod disk;
 mod faults;

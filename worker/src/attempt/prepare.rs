@@ -43,6 +43,7 @@ impl Watch<'_> {
             .folders
             .enter(&fingerprint, self.key)
             .map_err(|error| events::failed(FailureKind::Killed, error.to_string()))?;
+        let data_folders = self.data_folders(&folder, fetching)?;
         let checkpoint = self.checkpoint(&folder, fetching)?;
         let start = Start {
             spec,
@@ -52,7 +53,7 @@ impl Watch<'_> {
             program_files,
             time_limit_s: self.assignment.time_limit_s,
             memory_bytes: self.assignment.memory_bytes,
-            data_folders: self.shared.config.data_folders.clone(),
+            data_folders,
             threads: self.assignment.cpus.max(1) as usize,
             simd: self.shared.config.simd.clone(),
             gpu: self.gpu.clone(),
@@ -115,7 +116,7 @@ impl Watch<'_> {
     }
 
     /// Content that is whole, fetched where it is not here.
-    fn fetch(
+    pub(super) fn fetch(
         &mut self,
         name: &str,
         hash: &ContentHash,

@@ -6,6 +6,7 @@
 mod cache;
 mod child;
 mod coordinator;
+mod data;
 mod disk;
 mod endings;
 mod external;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         external::TESTS,
         travel::TESTS,
         cache::TESTS,
+        data::TESTS,
     ]
     .concat();
     if arguments.iter().any(|argument| argument == "--list") {

@@ -126,6 +126,11 @@ impl Compute for Steps {
                 let read = |(name, path): &(String, std::path::PathBuf)| (name.clone(), std::fs::read(path).unwrap());
                 observer.log(&format!("{:?}", start.features.iter().map(read).collect::<Vec<_>>()));
             }
+            "data" => {
+                let file = |name: &str| DataFolders(start.data_folders.clone()).find("set").unwrap().join(name);
+                let read = |name: &str| (start.data_folders.len(), std::fs::read_to_string(file(name)).unwrap());
+                observer.log(&format!("{:?}", ["a.npy", "b.npy"].map(read)));
+            }
             "devices" | "processor" => {
                 let shown = ["CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"].map(std::env::var);
                 observer.log(&format!("{shown:?}"));

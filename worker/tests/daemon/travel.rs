@@ -86,7 +86,6 @@ fn another_worker_goes_on_from_what_was_sent_while_training() {
     let state = coordinator.state();
     let before = sent(&state, 1).remove(0);
     assert!(saved.iteration > before.iteration && saved.iteration.is_multiple_of(20), "{before:?} {saved:?}");
-    assert!(saved.iteration - before.iteration > 100, "not every one is sent: {before:?} {saved:?}");
     assert_eq!(saved.bytes, state.blobs[&saved.hash].len() as u64);
     assert!(state.points(1).len() as u64 >= saved.iteration, "its points came before it");
     drop(state);

@@ -17,6 +17,11 @@ pub trait DataSet: Sync {
     /// Kebab-case key, as in YAML.
     fn key(&self) -> &'static str;
 
+    /// Its files on disk: folder (key of a data set) and name. None where it is part of the program.
+    fn files(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
     /// Version, classes, splits.
     ///
     /// # Errors

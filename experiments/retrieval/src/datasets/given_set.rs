@@ -181,6 +181,10 @@ impl DataSet for GivenSet {
         self.key
     }
 
+    fn files(&self) -> &'static [(&'static str, &'static str)] {
+        self.files
+    }
+
     fn entry(&self, folders: &DataFolders) -> std::result::Result<DataSetEntry, AbsentDataSet> {
         let files = self.open(folders);
         let files = files.map_err(|(reason, missing)| AbsentDataSet { key: self.key.into(), reason, missing })?;

@@ -12,7 +12,10 @@ pub mod wikipedia;
 pub mod wikipedia_cnn;
 pub mod wikipedia_tfidf;
 
+use std::path::PathBuf;
+
 use data_set::DataSet;
+use folders::DataFolders;
 
 /// Every data set that this program knows.
 #[must_use]
@@ -25,4 +28,15 @@ pub fn data_sets() -> Vec<&'static dyn DataSet> {
         &uci_mfeat::SET,
         &pascal_sentence::PascalSentence,
     ]
+}
+
+/// Files of the data set of that key, each as `folder/name`, and where they are; nothing when one is missing.
+#[must_use]
+pub fn files(key: &str, folders: &DataFolders) -> Vec<(String, PathBuf)> {
+    let set = data_sets().into_iter().find(|set| set.key() == key);
+    let place = |(folder, name): &(&str, &str)| {
+        let path = folders.find(folder)?.join(name);
+        path.is_file().then(|| (format!("{folder}/{name}"), path))
+    };
+    set.and_then(|set| set.files().iter().map(place).collect()).unwrap_or_default()
 }
