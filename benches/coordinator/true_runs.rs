@@ -29,8 +29,6 @@ async fn once() -> Sample {
     let stop = CancellationToken::new();
     let (cpu, start) = (server.cpu_us(), Instant::now());
     let link = Bearer::default().over(connect(&server.url).await);
-    let links = Links { calls: link.clone(), contents: link };
-    let link = Bearer::default().over(connect(&server.url).await);
     let worker = tokio::spawn(orchestrator_worker::run(
         config(home.path()),
         Links { calls: link.clone(), contents: link },
