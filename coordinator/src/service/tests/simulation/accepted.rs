@@ -67,7 +67,7 @@ impl Ledger {
                 self.told.points.extend(points);
             }
             Event::Log { text, .. } => self.told.lines.entry(step).or_default().push((attempt, text.clone())),
-            Event::CheckpointSaved { iteration } => {
+            Event::CheckpointSaved { iteration, .. } => {
                 self.told.checkpoints.insert((step, attempt), *iteration);
             }
             // What a run may not leave is judged here by the MAP alone; what an extraction says of scores is nobody's business.

@@ -143,7 +143,12 @@ impl World {
         if !attempt.has_started {
             attempt.has_started = true;
             is_news = true;
-            let start = Start { from_iteration: attempt.iteration, kind: "cpu simulated".to_owned(), code: None };
+            let start = Start {
+                from_iteration: attempt.iteration,
+                kind: "cpu simulated".to_owned(),
+                of_attempt: None,
+                code: None,
+            };
             site.outbox.append(key, at_ms, Event::Started(start));
         } else if attempt.iteration < attempt.iterations {
             attempt.iteration += 1;
@@ -159,7 +164,7 @@ impl World {
             }
             if chance.percent(50) {
                 site.checkpoints.insert(key.step, iteration);
-                site.outbox.append(key, at_ms, Event::CheckpointSaved { iteration });
+                site.outbox.append(key, at_ms, Event::CheckpointSaved { iteration, content: None });
             }
             site.outbox.note_progress(key, Progress { iteration, ..Progress::default() });
         } else {
