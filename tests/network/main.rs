@@ -5,7 +5,7 @@
 mod common;
 mod wire;
 
-use std::{process::Command, sync::OnceLock, time::Duration};
+use std::{path::Path, process::Command, sync::OnceLock, time::Duration};
 
 use common::{Lab, Running, eventually, scores, text};
 use wire::{Machine, Wire};
@@ -65,8 +65,9 @@ impl Network {
     fn start_worker(&mut self, number: usize) {
         let url = format!("https://10.77.{number}.1:{PORT}");
         let name = format!("node{number}");
-        let args = ["worker", "--coordinator", &url, "--name", &name, "--cpus", "1", "--checkpoint-every", "20"];
-        let mut command = self.node(number, &args);
+        let args = ["worker", "--coordinator", &url, "--name", &name, "--cpus", "1"];
+        let often = ["--checkpoint-every", "20", "--send-checkpoints", "1s"];
+        let mut command = self.node(number, &[&args[..], &often].concat());
         self.workers.push(self.lab.start_command(&mut command, &format!("{name}.log")));
     }
 
@@ -102,6 +103,15 @@ impl Network {
         assert_eq!(scores(&self.lab.home(), "network"), undisturbed(), "{}", self.logs());
     }
 
+    /// How many checkpoints have come to the coordinator.
+    fn checkpoints(&self) -> usize {
+        fn files(folder: &Path) -> usize {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            entries.map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { 1 }).sum()
+        }
+        files(&self.lab.home().join("checkpoints"))
+    }
+
     fn logs(&self) -> String {
         self.workers.iter().map(Running::output).collect::<Vec<_>>().join("\n--\n")
     }
@@ -134,6 +144,7 @@ fn network(test: &str, lease: Duration) -> Option<(std::sync::MutexGuard<'static
 fn a_node_that_is_cut_off_for_longer_than_its_lease_costs_no_bit() {
     let Some((_turn, network)) = network("a_node_that_is_cut_off", LEASE) else { return };
     let submit = network.submit();
+    eventually("both runs have sent a checkpoint", LIMIT, || network.checkpoints() >= 2);
     network.wires[0].cut(true);
     let lost = || [2, 3].into_iter().find(|run| network.outcomes(*run).contains(&"lost".to_owned()));
     eventually("the run of the node that is cut off is taken from it", LIMIT, || lost().is_some());
@@ -143,6 +154,8 @@ fn a_node_that_is_cut_off_for_longer_than_its_lease_costs_no_bit() {
     network.check(submit);
     let why = text(&network.run(&["why", &run.to_string()]).stdout);
     assert!(why.contains("its lease ran out") && why.contains("its result counts"), "{why}");
+    let show = text(&network.run(&["show", &run.to_string()]).stdout);
+    assert!(show.contains("goes on from iteration") && show.contains("made by worker node1"), "{show}");
 }
 
 #[test]
