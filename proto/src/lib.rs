@@ -23,5 +23,6 @@ pub const PROTOCOL_VERSION: u32 = 2;
 /// Largest message that either side takes, in bytes. Reports and chunks are cut far below it.
 pub const MAX_MESSAGE_BYTES: usize = 8 << 20;
 
-/// Largest part of a blob that travels in one message, in bytes.
-pub const CHUNK_BYTES: usize = 1 << 20;
+/// Largest part of a blob that travels in one message, in bytes: on a network that loses a third of its packets one still
+/// arrives within the time after which either side takes the other for gone.
+pub const CHUNK_BYTES: usize = 64 << 10;

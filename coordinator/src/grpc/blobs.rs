@@ -15,7 +15,7 @@ use super::streams::{Messages, Outlet, outlet};
 use crate::coordinator::Shared;
 
 /// Chunks read ahead of a client.
-const CHUNKS_AHEAD: usize = 4;
+const CHUNKS_AHEAD: usize = 16;
 /// Contents on their way at a time, over all clients.
 pub(crate) const MAX_TRANSFERS: usize = 64;
 /// Most hashes in one question.

@@ -5,10 +5,12 @@ use std::{
     fs,
     io::{self, Read, Write},
     path::Path,
+    pin::pin,
     time::Duration,
 };
 
 use experiment_spec::ids::ContentHash;
+use futures::StreamExt;
 use orchestrator_proto::{
     CHUNK_BYTES, MAX_MESSAGE_BYTES,
     content::ContentStore,
@@ -16,6 +18,8 @@ use orchestrator_proto::{
     v1::{Chunk, GetRequest, HasRequest, blobs_client::BlobsClient},
 };
 use retrieval::checkpoint::CheckpointFile;
+use tokio::sync::watch;
+
 use tonic::Status;
 
 use super::CacheError;
@@ -24,8 +28,8 @@ use crate::error::at;
 /// A transfer that gets nothing for so long is given up and gone on with.
 const SILENCE: Duration = Duration::from_secs(30);
 const SILENT: &str = "nothing came for 30 s";
-/// An upload slower than this is given up and begun again.
-const SLOWEST_BYTES_PER_SECOND: u64 = 100_000;
+/// After its last part was taken an upload is waited for so long: some of it is still on its way, and then it is synced.
+const LAST_PART: Duration = Duration::from_mins(5);
 
 /// The coordinator's contents, as they are reached from here.
 #[derive(Debug)]
@@ -136,11 +140,32 @@ impl Transfers {
         hash: &ContentHash,
         checkpoint: bool,
     ) -> Result<(), CacheError> {
-        let patience = SILENCE + Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND);
         let mut client = self.0.clone();
-        let put = client.put(chunks_of(file, bytes, hash, checkpoint));
-        answered(patience, put, "the coordinator does not answer").await.map_err(refused(hash))?;
+        let (taken, was_taken) = watch::channel(());
+        let chunks = chunks_of(file, bytes, hash, checkpoint).inspect(move |_| drop(taken.send(())));
+        while_it_moves(client.put(chunks), was_taken, SILENCE, LAST_PART).await.map_err(refused(hash))?;
         Ok(())
+    }
+}
+
+/// Waits for an upload however long it is, as long as parts of it are taken; after the last one was, for `last_part`.
+async fn while_it_moves<T>(
+    upload: impl Future<Output = Result<T, Status>>,
+    mut taken: watch::Receiver<()>,
+    silence: Duration,
+    last_part: Duration,
+) -> Result<T, Status> {
+    let mut upload = pin!(upload);
+    let mut has_more = true;
+    loop {
+        let patience = if has_more { silence } else { last_part };
+        tokio::select! {
+            answer = upload.as_mut() => return answer,
+            moved = taken.changed(), if has_more => has_more = moved.is_ok(),
+            () = tokio::time::sleep(patience) => {
+                return Err(Status::deadline_exceeded("the coordinator takes nothing"));
+            }
+        }
     }
 }
 
@@ -184,4 +209,38 @@ fn chunks_of(
         }
     });
     tokio_stream::wrappers::ReceiverStream::new(receive)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_upload_may_last_as_long_as_it_moves_and_no_longer() {
+        let (silence, last_part) = (Duration::from_millis(500), Duration::from_secs(5));
+        let (taken, was_taken) = watch::channel(());
+        let slow = async move {
+            for _ in 0..20 {
+                tokio::time::sleep(silence / 10).await;
+                taken.send_replace(());
+            }
+            drop(taken);
+            tokio::time::sleep(2 * silence).await;
+            Ok(7)
+        };
+        let began = Instant::now();
+        assert_eq!(while_it_moves(slow, was_taken, silence, last_part).await.unwrap(), 7);
+        assert!(began.elapsed() > 2 * silence);
+        let (taken, was_taken) = watch::channel(());
+        let stalled = async move {
+            taken.send_replace(());
+            tokio::time::sleep(last_part).await;
+            drop(taken);
+            Ok(7)
+        };
+        let stalled = while_it_moves(stalled, was_taken, silence, last_part).await;
+        assert_eq!(stalled.unwrap_err().code(), tonic::Code::DeadlineExceeded);
+    }
 }
