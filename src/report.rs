@@ -9,8 +9,7 @@ use experiment_spec::{
     spec::TableSpec,
     table::{self, ReferenceFigure, RunRecord, Table},
 };
-use orchestrator_proto::records;
-use orchestrator_worker::fail_point;
+use orchestrator_proto::{fail_point, records};
 
 use crate::{
     catalog,

@@ -4,6 +4,7 @@
 
 pub mod content;
 pub mod convert;
+pub mod fail_point;
 pub mod file_hashes;
 pub mod frames;
 pub mod link;

@@ -20,7 +20,6 @@ mod devices;
 mod ending;
 mod error;
 mod events;
-pub mod fail_point;
 mod identity;
 mod lease;
 mod outbox;
@@ -36,3 +35,5 @@ pub use config::{CheckpointPolicy, Config};
 pub use daemon::{Links, run};
 pub use devices::{found_gpus, usable_gpus};
 pub use error::WorkerError;
+
+use orchestrator_proto::fail_point;

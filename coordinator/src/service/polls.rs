@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use experiment_spec::ids::{AttemptKey, WorkerId};
+use orchestrator_proto::fail_point;
 use tokio::sync::oneshot;
 
 use super::{
@@ -42,6 +43,7 @@ impl Owner {
         let drop = reactor::on_worker_registered(&mut self.scheduler, id, arrived, &held, now_ms, &mut effects);
         Batch::of(&effects, |id| self.scheduler.name_of(id), now_ms).write(&mut transaction).await?;
         transaction.commit().await?;
+        fail_point::passes("register-before-answer");
         let member = Member { last_seen: self.clock.now(), last_seen_ms: now_ms, last_sequence, draining: false };
         self.members.insert(id, member);
         self.committed(&effects);
@@ -89,7 +91,9 @@ impl Owner {
             let began = self.clock.now();
             let mut transaction = Self::begin(&mut self.writer).await?;
             let loose = batch.write(&mut transaction).await?;
+            fail_point::passes("polls-before-commit");
             transaction.commit().await?;
+            fail_point::passes("polls-before-answer");
             self.discard(loose);
             self.telemetry.committed(self.clock.now().saturating_duration_since(began));
             self.committed(decided.iter().flatten().flat_map(|decided| &decided.effects));

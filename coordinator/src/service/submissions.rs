@@ -6,6 +6,7 @@ use experiment_spec::{
     ids::{StepId, SubmissionId, WorkerId},
     run::State,
 };
+use orchestrator_proto::fail_point;
 use sqlx::SqliteConnection;
 
 use super::{
@@ -48,7 +49,9 @@ impl Owner {
         let mut transaction = Self::begin(&mut self.writer).await?;
         let id = submissions::insert(&mut transaction, &new, now_ms).await?;
         let Queued { steps, asked } = queue(&mut transaction, id, &planned, force, now_ms).await?;
+        fail_point::passes("submission-before-commit");
         transaction.commit().await?;
+        fail_point::passes("submission-before-answer");
         tracing::info!(submission = id.0, name = new.name, queued = steps.len(), "submission queued");
         let standing = Standing { priority: new.priority, ..Standing::default() };
         self.scheduler.set_standing(id, standing);
@@ -81,6 +84,7 @@ impl Owner {
         }
         let loose = Batch::of(&effects, |id| self.scheduler.name_of(id), now_ms).write(&mut transaction).await?;
         transaction.commit().await?;
+        fail_point::passes("cancel-before-answer");
         self.discard(loose);
         if let Some(id) = submission {
             let standing = Standing { cancelled: true, ..self.scheduler.standing(id) };
