@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use chaos::ChaosArgs;
 pub(crate) use daemons::{RunArgs, ServeArgs, Tuning, WorkerArgs};
 pub(crate) use requests::{
     DataCommand, ExportArgs, Format, PlanArgs, RetryArgs, RunsArgs, Selection, SubmitArgs, TokensCommand,
 };
 
+mod chaos;
 mod daemons;
 mod requests;
 
@@ -168,6 +170,9 @@ pub(crate) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Try out here what is promised: a throw-away fleet, killed, halted and damaged on purpose, then checked
+    #[command(long_about = chaos::ABOUT, after_help = "Example: orchestrator chaos --minutes 10 --seed 7")]
+    Chaos(ChaosArgs),
     /// What this machine can do
     #[command(after_help = "Example: orchestrator doctor")]
     Doctor,

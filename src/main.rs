@@ -7,6 +7,7 @@ use clap::Parser;
 mod access;
 mod beside;
 mod catalog;
+mod chaos;
 mod cli;
 mod client;
 mod commands;

@@ -23,4 +23,4 @@ pub use config::{Config, LEASE, POLL_INTERVAL, STALL};
 pub use coordinator::{Coordinator, Metrics, serve};
 pub use data_files::DataSetFiles;
 pub use error::OpenError;
-pub use upkeep::{Copied, CopyError, Removed, backup, gc, restore};
+pub use upkeep::{Copied, CopyError, Removed, backup, gc, restore, verify};

@@ -208,6 +208,29 @@ impl Listed {
     }
 }
 
+/// Everything that is wrong with the state folder `home`, which nobody works on: records that are damaged or refer to what is
+/// not there, contents that are missing or not what their hash says.
+///
+/// # Errors
+/// When there is no state folder, or it cannot be read.
+pub async fn verify(home: &Path) -> Result<Vec<String>, CopyError> {
+    let database = home.join(DATABASE_FILE);
+    if !database.is_file() {
+        return Err(CopyError::Refused(format!("{} is no state folder: it has no {DATABASE_FILE}", home.display())));
+    }
+    let (mut wrong, named) = copy::verified(&database).await.map_err(of_store(&database))?;
+    let blobs = home.join(BLOBS_FOLDER);
+    let content = ContentStore::open(&blobs).map_err(at(&blobs))?;
+    for hash in named {
+        let path = content.path(&hash);
+        if !content.verify(&hash).map_err(at(&path))? {
+            let what = if content.has(&hash) { "is damaged" } else { "is missing" };
+            wrong.push(format!("{} {what}", path.display()));
+        }
+    }
+    Ok(wrong)
+}
+
 /// Copies everything that is named from one state folder to another.
 fn copy_contents(named: copy::Named, from: &Path, to: &Path) -> Result<Copied, CopyError> {
     let copy::Named { submissions, steps, blobs, checkpoints } = named;

@@ -1,6 +1,7 @@
 //! One verb a file.
 
 mod cancel;
+mod chaos;
 mod completions;
 mod data;
 mod doctor;
@@ -53,6 +54,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Outcome {
         Command::Backup { folder } => upkeep::backup(&global, &folder).await,
         Command::Restore { folder } => upkeep::restore(&global, &folder).await,
         Command::Gc { older_than, dry_run } => upkeep::gc(&global, older_than, dry_run).await,
+        Command::Chaos(args) => chaos::chaos(&global, args).await,
         Command::Doctor => doctor::doctor(&global).await,
         Command::Completions { shell } => completions::completions(shell),
         Command::Attempt | Command::Confined { .. } => unreachable!("main starts attempts before there is a runtime"),

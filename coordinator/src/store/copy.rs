@@ -50,6 +50,29 @@ pub(crate) async fn named_now(path: &Path) -> Result<(Vec<ContentHash>, Vec<Cont
     contents(&mut db).await
 }
 
+/// What is wrong with a database, each index against its table and each reference against what it names; and the contents
+/// that it names.
+pub(crate) async fn verified(path: &Path) -> Result<(Vec<String>, Vec<ContentHash>), DatabaseError> {
+    let mut db = SqliteConnection::connect_with(&database::options(path)).await.map_err(StoreError::from)?;
+    database::check_version(&mut db).await?;
+    let mut wrong: Vec<String> =
+        sqlx::query_scalar("PRAGMA integrity_check").fetch_all(&mut db).await.map_err(StoreError::from)?;
+    wrong.retain(|line| line != "ok");
+    let dangling: Vec<(String, Option<i64>, String)> =
+        sqlx::query_as("SELECT \"table\", rowid, parent FROM pragma_foreign_key_check")
+            .fetch_all(&mut db)
+            .await
+            .map_err(StoreError::from)?;
+    wrong.extend(dangling.into_iter().map(|(table, row, parent)| {
+        format!(
+            "row {} of {table} names what is not in {parent}",
+            row.map_or_else(|| "?".to_owned(), |row| row.to_string())
+        )
+    }));
+    let (named, _) = contents(&mut db).await?;
+    Ok((wrong, named))
+}
+
 async fn contents(db: &mut SqliteConnection) -> Result<(Vec<ContentHash>, Vec<ContentHash>), DatabaseError> {
     let blobs = hashes(
         db,

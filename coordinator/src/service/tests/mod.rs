@@ -1,5 +1,6 @@
 //! The owner on a real store: memory and store agree after every command, also after one that failed.
 
+mod clock;
 mod random;
 mod simulation;
 mod support;
