@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use experiment_spec::ids::ContentHash;
-use orchestrator_coordinator::{Coordinator, Removed, backup, gc, restore};
+use orchestrator_coordinator::{Coordinator, Removed, backup, gc, restore, verify};
 use orchestrator_proto::v1::{Artifact, Chunk, Succeeded, attempt_event::Event};
 
 use crate::support::{Server, Worker, YAML, catalog, scored, scores_json, start};
@@ -103,6 +103,45 @@ async fn what_is_missing_or_damaged_is_named() {
         copied.missing.iter().any(|missing| missing.starts_with(&path) && missing.contains(why))
     };
     assert!(told(b"features", "No such file") && told(b"model", "content has the hash"), "{:?}", copied.missing);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_whole_has_nothing_wrong_and_whatever_is_wrong_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let (server, _) = with_a_model(home.path()).await;
+    server.shutdown().await;
+    assert_eq!(verify(home.path()).await.unwrap(), [] as [String; 0]);
+    let path = |content: &[u8]| {
+        let name = ContentHash::of(content).to_string();
+        home.path().join("blobs").join(&name[..2]).join(name)
+    };
+    fs::remove_file(path(b"features")).unwrap();
+    fs::write(path(b"model"), "other").unwrap();
+    let file = home.path().join("orchestrator.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file).foreign_keys(false);
+    let mut db = <sqlx::SqliteConnection as sqlx::Connection>::connect_with(&options).await.unwrap();
+    sqlx::query("INSERT INTO history (step_id, at_ms, attempt, sentence) VALUES (77, 0, 0, '')")
+        .execute(&mut db)
+        .await
+        .unwrap();
+    // An index that no longer agrees with its table, which no look at the pages alone finds.
+    for sql in [
+        "PRAGMA writable_schema = ON",
+        "UPDATE sqlite_schema SET sql = 'CREATE INDEX submissions_by_name ON submissions (name, created_at_ms)'
+         WHERE name = 'submissions_by_name'",
+    ] {
+        sqlx::query(sql).execute(&mut db).await.unwrap();
+    }
+    sqlx::Connection::close(db).await.unwrap();
+    let wrong = verify(home.path()).await.unwrap();
+    for expected in [
+        "submissions_by_name",
+        "of history names what is not in steps",
+        &format!("{} is missing", path(b"features").display()),
+        &format!("{} is damaged", path(b"model").display()),
+    ] {
+        assert!(wrong.iter().any(|line| line.contains(expected)), "{expected}: {wrong:?}");
+    }
 }
 
 #[tokio::test]
