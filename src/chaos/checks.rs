@@ -28,7 +28,7 @@ const CHECKS: [Check; 9] = [
     ("scores are byte for byte those of an undisturbed run", same_scores),
     ("the database and every content it names are whole", store_whole),
     ("no daemon panicked, ended by itself or could not end", daemons_behaved),
-    ("no process and no unfinished file is left", nothing_left),
+    ("no attempt outlives its daemon, no unfinished file is left", nothing_left),
 ];
 
 /// What becomes of each check.
@@ -169,7 +169,7 @@ fn daemons_behaved(evidence: &Evidence) -> Result<String, Vec<String>> {
 }
 
 fn nothing_left(evidence: &Evidence) -> Result<String, Vec<String>> {
-    let orphans = evidence.orphans.iter().map(|process| format!("process {process} of an attempt is still there"));
+    let orphans = evidence.orphans.iter().map(|process| format!("process {process} of an attempt outlived its daemon"));
     let files = evidence.unfinished.iter().map(|path| format!("{} was never finished", path.display()));
     unless(orphans.chain(files).collect(), "none".to_owned())
 }

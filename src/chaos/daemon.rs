@@ -58,9 +58,17 @@ impl Daemon {
         self.child.is_some()
     }
 
+    fn id(&self) -> Option<i32> {
+        self.child.as_ref().and_then(Child::id).and_then(|id| i32::try_from(id).ok())
+    }
+
+    /// Processes of its attempts that an earlier life of it has left, or that it left when it was killed.
+    pub(super) fn forsaken(&self) -> Vec<i32> {
+        attempts_of(&self.home).into_iter().filter(|process| parent_of(*process) != self.id()).collect()
+    }
+
     fn signal(&self, signal: Signal) {
-        let id = self.child.as_ref().and_then(Child::id).and_then(|id| i32::try_from(id).ok());
-        if let Some(pid) = id.and_then(Pid::from_raw) {
+        if let Some(pid) = self.id().and_then(Pid::from_raw) {
             // It may have ended by itself a moment ago: that is seen elsewhere.
             let _ = kill_process(pid, signal);
         }
@@ -143,6 +151,13 @@ pub(super) fn attempts_of(home: &Path) -> Vec<i32> {
             && fs::read(path.join("environ")).unwrap_or_default().split(|byte| *byte == 0).any(|entry| entry == mark)
     };
     processes.filter(|(_, path)| is_attempt(path)).map(|(id, _)| id).collect()
+}
+
+/// The parent of a process; none for one that is gone.
+fn parent_of(process: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // Behind the name, which may hold anything, come state and parent.
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
 
 /// `kill -9` for a process that is none of our children; whether there was one.

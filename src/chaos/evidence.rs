@@ -1,6 +1,10 @@
 //! What is found when everything has come to rest: plain values, read through the same API that anyone can use.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use experiment_spec::table;
 use orchestrator_proto::{records, v1};
@@ -73,8 +77,8 @@ pub(super) struct Evidence {
     pub(super) damage: Vec<String>,
     /// Daemons that ended by themselves or not as they should, or that panicked.
     pub(super) misbehaved: Vec<String>,
-    /// Processes of attempts that are left.
-    pub(super) orphans: Vec<i32>,
+    /// Processes of attempts that outlived their daemon, or are left.
+    pub(super) orphans: BTreeSet<i32>,
     /// Files that were begun and never finished.
     pub(super) unfinished: Vec<PathBuf>,
 }

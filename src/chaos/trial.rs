@@ -30,6 +30,8 @@ pub(super) const TICK: Duration = Duration::from_millis(200);
 const START: Duration = Duration::from_mins(3);
 /// For a daemon to end in good order.
 const GOOD_ORDER: Duration = Duration::from_secs(30);
+/// An attempt ends at once with its daemon; the machine may be busy.
+const FORSAKEN: Duration = Duration::from_secs(2);
 /// For the attempts of a daemon that is gone.
 const ORPHANS_END: Duration = Duration::from_secs(5);
 
@@ -49,7 +51,7 @@ pub(crate) async fn carry_out(global: &Global, args: ChaosArgs) -> Outcome {
     let orphans = trial.orphans().await;
     let (verdicts, outcome) = match outcome {
         Ok(mut evidence) => {
-            evidence.orphans = orphans;
+            evidence.orphans.extend(orphans);
             (checks::verdicts(&evidence), Ok(()))
         }
         Err(failure) => (Vec::new(), Err(failure)),
@@ -84,6 +86,8 @@ pub(super) struct Trial {
     disturbed: Duration,
     /// Attempts' processes that were seen at the last look, by worker.
     seen: BTreeMap<usize, BTreeSet<i32>>,
+    /// Attempts' processes without the daemon that started them, and since when.
+    forsaken: BTreeMap<i32, Instant>,
     tells: bool,
     begun: Instant,
 }
@@ -103,6 +107,7 @@ impl Trial {
             limit: args.minutes,
             disturbed: Duration::ZERO,
             seen: BTreeMap::new(),
+            forsaken: BTreeMap::new(),
             tells: !global.quiet && !global.json,
             begun: Instant::now(),
         })
@@ -200,6 +205,7 @@ impl Trial {
                 self.evidence.misbehaved.push(told);
             }
         }
+        self.watch_forsaken();
         for (index, worker) in self.fleet.workers.iter().enumerate() {
             let now: BTreeSet<_> = daemon::attempts_of(&worker.daemon.home).into_iter().collect();
             let before = self.seen.insert(index, now.clone()).unwrap_or_default();
@@ -207,6 +213,19 @@ impl Trial {
             let both = now.intersection(&before).count();
             if both > CPUS as usize {
                 self.evidence.crowded.push(format!("{} had {both} attempts' processes", worker.daemon.name));
+            }
+        }
+    }
+
+    /// Notes attempts that outlive their daemons.
+    fn watch_forsaken(&mut self) {
+        let now: BTreeSet<_> = self.fleet.workers.iter().flat_map(|worker| worker.daemon.forsaken()).collect();
+        self.forsaken.retain(|process, _| now.contains(process));
+        for process in now {
+            let since = *self.forsaken.entry(process).or_insert_with(Instant::now);
+            // That a killed one goes on for so long is told once.
+            if since.elapsed() > FORSAKEN && self.evidence.orphans.insert(process) {
+                self.tell(&format!("process {process} of an attempt outlives its daemon"));
             }
         }
     }

@@ -145,7 +145,7 @@ fn damage_misbehaviour_and_leftovers_are_named() {
     let told = |text: &str| text.to_owned();
     assert_eq!(the_failing(|it| it.damage.push(told("page 3"))), (6, told("page 3")));
     assert_eq!(the_failing(|it| it.misbehaved.push(told("a ended"))), (7, told("a ended")));
-    assert_eq!(the_failing(|it| it.orphans.push(17)), (8, told("process 17 of an attempt is still there")));
+    assert_eq!(the_failing(|it| it.orphans.extend([17])), (8, told("process 17 of an attempt outlived its daemon")));
     let file = the_failing(|it| it.unfinished.push(PathBuf::from("x.partial")));
     assert_eq!(file, (8, told("x.partial was never finished")));
 }
