@@ -39,10 +39,16 @@ fn without_a_coordinator_the_exit_code_is_3_and_the_cure_is_named() {
 #[test]
 fn serve_refuses_to_listen_open_to_a_network() {
     let lab = Lab::new();
+    std::fs::create_dir_all(lab.home()).unwrap();
+    let credentials = lab.home().join("credentials.toml");
+    std::fs::write(&credentials, "somebody else may have read this").unwrap();
+    std::fs::set_permissions(&credentials, std::fs::Permissions::from_mode(0o644)).unwrap();
     let output = lab.run(&["serve", "--listen", "0.0.0.0:0"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("loopback"), "{}", text(&output.stderr));
-    assert!(!lab.home().exists());
+    let refused = text(&output.stderr);
+    assert!(refused.contains("refusing to listen on 0.0.0.0:0 without TLS and tokens"), "{refused}");
+    assert!(refused.contains("can be read by others (mode 644)") && refused.contains("chmod 600"), "{refused}");
+    assert!(!lab.home().join("orchestrator.db").exists());
 }
 
 #[test]

@@ -142,7 +142,7 @@ impl Transfers {
     ) -> Result<(), CacheError> {
         let mut client = self.0.clone();
         let (taken, was_taken) = watch::channel(());
-        let chunks = chunks_of(file, bytes, hash, checkpoint).inspect(move |_| drop(taken.send(())));
+        let chunks = chunks_of(file, bytes, hash, checkpoint).inspect(move |_| taken.send_replace(()));
         while_it_moves(client.put(chunks), was_taken, SILENCE, LAST_PART).await.map_err(refused(hash))?;
         Ok(())
     }
