@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use orchestrator_coordinator::Config;
 use orchestrator_proto::v1;
 use orchestrator_worker::Links;
 use retrieval::datasets::folders::DataFolders;
@@ -37,7 +38,8 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Outcome {
     // Checked before the state folder is touched: a wrong file changes nothing.
     let mut beside = Beside::new(&args.spec);
     submit::check(&yaml, &file_name, &catalog, &mut beside, global)?;
-    let config = Local::config(&home, catalog);
+    let data_sets = catalog::data_files(&catalog, &data);
+    let config = Config { data_sets, ..Local::config(&home, catalog) };
     let local = Local::start(&home, config, SocketAddr::from(([127, 0, 0, 1], 0)), None).await?;
     if !global.quiet && !global.json {
         eprintln!("state folder {}; dashboard {}", home.root().display(), local.url());

@@ -103,6 +103,8 @@ impl Watch<'_> {
                 );
                 tracing::warn!(attempt = %self.key, "{line}");
                 self.keeper.keep(events::log(events::WORKER, &line));
+                // What this attempt makes is worth sending, however little.
+                self.assignment.checkpoint = None;
                 Ok(None)
             }
         }

@@ -16,6 +16,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_fetch_that_broke_off_goes_on_where_it_was", a_fetch_that_broke_off_goes_on_where_it_was),
     ("what_broke_off_and_is_damaged_is_fetched_anew", what_broke_off_and_is_damaged_is_fetched_anew),
     ("a_full_cache_keeps_what_is_used_and_what_came_last", a_full_cache_keeps_what_is_used_and_what_came_last),
+    ("what_was_used_again_outlives_what_came_after_it", what_was_used_again_outlives_what_came_after_it),
     ("what_the_coordinator_does_not_have_stays", what_the_coordinator_does_not_have_stays),
 ];
 
@@ -99,6 +100,21 @@ fn a_full_cache_keeps_what_is_used_and_what_came_last() {
     assign(coordinator, 5, "features", &second);
     reads(coordinator, 5, &second);
     assert_eq!(coordinator.state().gets.len(), gets);
+    fixture.end(daemon).unwrap();
+}
+
+fn what_was_used_again_outlives_what_came_after_it() {
+    let fixture = Fixture::new();
+    let coordinator = &fixture.coordinator;
+    let daemon = small(&fixture, 20_000);
+    let [first, second, third] = ['a', 'b', 'c'].map(content);
+    for (step_id, content) in [(1, &first), (2, &second), (3, &first), (4, &third)] {
+        assign(coordinator, step_id, "features", content);
+        reads(coordinator, step_id, content);
+    }
+    coordinator.wait("room", |_| (!has(&fixture, &second)).then_some(()));
+    assert!(has(&fixture, &first) && has(&fixture, &third));
+    assert_eq!(coordinator.state().gets.len(), 3);
     fixture.end(daemon).unwrap();
 }
 

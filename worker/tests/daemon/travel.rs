@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use experiment_spec::ids::ContentHash;
-use orchestrator_proto::v1::{Checkpoint, CheckpointSaved, Started, attempt_event::Event};
+use orchestrator_proto::v1::{Checkpoint, CheckpointSaved, Gpu, Started, attempt_event::Event};
 
 use crate::{
     Test,
@@ -146,10 +146,15 @@ fn a_checkpoint_that_cannot_be_had_costs_no_run() {
     let second = daemon(&fixture, "second", Duration::ZERO);
     coordinator.assign_with(1, 2, &spec, |assignment| assignment.checkpoint = Some(told(saved.clone())));
     assert_eq!(start(coordinator, 2).from_iteration, 0);
+    fixture.end(second).unwrap();
+    let own = coordinator.wait("its own", |state| sent(state, 2).pop());
+    assert!(own.iteration > 0, "nobody has the one that is said to be there: its own is sent");
+    let second = daemon(&fixture, "second", Duration::ZERO);
+    coordinator.assign_with(1, 5, &spec, |assignment| assignment.checkpoint = None);
+    succeeds(coordinator, 5, 1_000);
     let iteration = saved.iteration;
     let line = format!("the checkpoint of iteration {iteration} by worker first cannot be had");
     coordinator.wait("log", |state| state.log(1, 2).iter().any(|it| it.starts_with(&line)).then_some(()));
-    succeeds(coordinator, 2, 1_000);
 
     // A byte changes on the way, every time: what comes is never used.
     let mut flipped = content;
@@ -194,6 +199,23 @@ fn nothing_is_fetched_that_is_of_no_use() {
         assert_eq!(coordinator.state().gets, [""; 0], "{name}");
         assert_eq!(fs::read_dir(folder(&fixture, name).join("steps")).unwrap().count(), 0);
     }
+    // What is computed on, the attempt itself settles: this could have turned out to be of use.
+    let third = folder(&fixture, "third");
+    let worker = fixture.daemon(|config| {
+        config.blobs = third.join("blobs");
+        config.folder = third;
+        config.gpus = vec![Gpu { index: 3, model: "Test".to_owned(), memory_bytes: 1 }];
+    });
+    coordinator.assign_with(1, 4, &spec, |assignment| {
+        (assignment.gpu_index, assignment.gpu_share) = (3, 1.0);
+        assignment.checkpoint = Some(told(saved.clone()));
+    });
+    let started = start(coordinator, 4);
+    assert_eq!((started.from_iteration, started.of_attempt), (0, 0));
+    assert_ne!(started.kind, saved.kind);
+    succeeds(coordinator, 4, 1_000);
+    assert_eq!(coordinator.state().gets, [saved.hash]);
+    fixture.end(worker).unwrap();
 }
 
 fn a_checkpoint_that_does_not_get_through_stops_nothing() {
