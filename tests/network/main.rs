@@ -12,9 +12,9 @@ use wire::{Machine, Wire};
 
 const LIMIT: Duration = Duration::from_mins(10);
 const LEASE: Duration = Duration::from_secs(6);
-/// Some seconds of training for each of two runs, so that there is something to disturb.
+/// Some leases of training for each of two runs, so that there is something to disturb.
 const SPEC: &str = "name: network\ndatasets: [emoji]\nencoder-epochs: 1\nseeds: 2\nmethods: [cm-gans]\n\
-                    defaults: { hidden: 16, inter-hidden: 8, iterations: 3000, batch-size: 16 }\nresources: { cpus: 1 }\n";
+                    defaults: { hidden: 16, inter-hidden: 8, iterations: 12000, batch-size: 16 }\nresources: { cpus: 1 }\n";
 const PORT: u16 = 7117;
 
 /// A coordinator on a machine of its own and two nodes, each at the end of a wire.
@@ -145,6 +145,8 @@ fn a_node_that_is_cut_off_for_longer_than_its_lease_costs_no_bit() {
     let Some((_turn, network)) = network("a_node_that_is_cut_off", LEASE) else { return };
     let submit = network.submit();
     eventually("both runs have sent a checkpoint", LIMIT, || network.checkpoints() >= 2);
+    // It counts once it has been told of, in the poll after it.
+    std::thread::sleep(Duration::from_secs(2));
     network.wires[0].cut(true);
     let lost = || [2, 3].into_iter().find(|run| network.outcomes(*run).contains(&"lost".to_owned()));
     eventually("the run of the node that is cut off is taken from it", LIMIT, || lost().is_some());
