@@ -14,12 +14,7 @@ pub(crate) fn whole(look: &Look, submission: &str, has_sign_in: bool) -> Markup 
         (DOCTYPE)
         html lang="en" {
             head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (title(look)) }
-                link rel="icon" href="data:,";
-                link rel="stylesheet" href="/assets/dashboard.css";
+                (head(&title(look)))
                 script src="/assets/dashboard.js" defer {}
                 noscript { meta http-equiv="refresh" content="2"; }
             }
@@ -33,6 +28,18 @@ pub(crate) fn whole(look: &Look, submission: &str, has_sign_in: bool) -> Markup 
                 main #live tabindex="-1" data-submission=(submission) { (fragment(look)) }
             }
         }
+    }
+}
+
+/// What stands in the head of every page.
+pub(crate) fn head(title: &str) -> Markup {
+    html! {
+        meta charset="utf-8";
+        meta name="viewport" content="width=device-width, initial-scale=1";
+        meta name="color-scheme" content="light dark";
+        title { (title) }
+        link rel="icon" href="data:,";
+        link rel="stylesheet" href="/assets/dashboard.css";
     }
 }
 

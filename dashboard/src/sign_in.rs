@@ -3,7 +3,7 @@
 use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, html};
 
-use crate::guarded;
+use crate::{guarded, page::head};
 
 /// As on the other pages, but a form may be sent here.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; \
@@ -15,14 +15,7 @@ pub fn sign_in(problem: Option<&str>) -> Response {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { "Sign in - orchestrator" }
-                link rel="icon" href="data:,";
-                link rel="stylesheet" href="/assets/dashboard.css";
-            }
+            head { (head("Sign in - orchestrator")) }
             body {
                 header { h1 { "orchestrator" } }
                 main {

@@ -236,13 +236,13 @@ fn absent_is_fine(error: io::Error) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn store() -> (tempfile::TempDir, ContentStore) {
+    pub(super) fn store() -> (tempfile::TempDir, ContentStore) {
         let folder = tempfile::tempdir().unwrap();
         let store = ContentStore::open(folder.path().join("blobs")).unwrap();
         (folder, store)
     }
 
-    fn partial_files(store: &ContentStore) -> usize {
+    pub(super) fn partial_files(store: &ContentStore) -> usize {
         fs::read_dir(store.partial_folder()).unwrap().count()
     }
 

@@ -1,28 +1,14 @@
 //! Checkpoints that travel: kept while their step may go on from them, told to its next attempt, and gone after.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use experiment_spec::ids::ContentHash;
 use orchestrator_coordinator::{Removed, backup, gc, restore};
 use orchestrator_proto::v1::{self, CheckpointSaved, Chunk, HasRequest, Released, Started, attempt_event::Event};
 
-use crate::support::{Server, Worker, extracted, scored, start};
+use crate::support::{Server, Worker, at_work, scored, start};
 
-const ONE_RUN: &str = "name: one\ndatasets: [points]\nseeds: 1\nmethods: [linear]\n";
 const KIND: &str = "cpu/avx2/0.1.0";
-
-/// A server whose worker has done the extraction (1) and is at work on the run (2).
-async fn at_work(home: &Path) -> (Server, Worker) {
-    let mut server = start(home).await;
-    server.submit(ONE_RUN).await;
-    let mut worker = Worker::join(&mut server, "one", 1).await;
-    worker.poll(&mut server).await;
-    worker.succeed(1, 1, extracted());
-    worker.poll(&mut server).await;
-    worker.started(2, 1, 0);
-    worker.poll(&mut server).await;
-    (server, worker)
-}
 
 /// Sends a checkpoint; returns what is reported of it.
 async fn send(server: &mut Server, iteration: u64, content: &str) -> CheckpointSaved {

@@ -4,21 +4,7 @@ use std::time::Duration;
 
 use orchestrator_proto::v1::{self, attempt_event::Event};
 
-use crate::support::{Server, Worker, YAML, code, extracted, failed, metric, scored, start};
-
-const ONE_RUN: &str = "name: one\ndatasets: [points]\nseeds: 1\nmethods: [linear]\n";
-
-async fn at_work(home: &std::path::Path) -> (Server, Worker) {
-    let mut server = start(home).await;
-    server.submit(ONE_RUN).await;
-    let mut worker = Worker::join(&mut server, "one", 1).await;
-    worker.poll(&mut server).await;
-    worker.succeed(1, 1, extracted());
-    worker.poll(&mut server).await;
-    worker.started(2, 1, 0);
-    worker.poll(&mut server).await;
-    (server, worker)
-}
+use crate::support::{Server, Worker, YAML, at_work, code, extracted, failed, metric, scored, start};
 
 fn line(text: &str) -> Event {
     Event::Log(v1::LogLine { stream: "stdout".to_owned(), text: text.to_owned(), ..Default::default() })

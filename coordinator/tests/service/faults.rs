@@ -4,23 +4,7 @@ use std::time::Duration;
 
 use orchestrator_proto::v1::{self, Held};
 
-use crate::support::{Worker, YAML, extracted, failed, impatient, scored, start, start_with};
-
-const ONE_RUN: &str = "name: one\ndatasets: [points]\nseeds: 1\nmethods: [linear]\n";
-
-/// A server whose worker has done the extraction (1) and is at work on the run (2).
-async fn at_work(home: &std::path::Path) -> (crate::support::Server, Worker) {
-    let mut server = start(home).await;
-    server.submit(ONE_RUN).await;
-    let mut worker = Worker::join(&mut server, "one", 1).await;
-    worker.poll(&mut server).await;
-    worker.started(1, 1, 0);
-    worker.succeed(1, 1, extracted());
-    assert_eq!(worker.poll(&mut server).await.assignments[0].step_id, 2);
-    worker.started(2, 1, 0);
-    worker.poll(&mut server).await;
-    (server, worker)
-}
+use crate::support::{ONE_RUN, Worker, YAML, at_work, extracted, failed, impatient, scored, start, start_with};
 
 #[tokio::test]
 async fn a_report_that_comes_twice_counts_once() {

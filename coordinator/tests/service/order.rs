@@ -193,3 +193,23 @@ async fn a_worker_that_takes_nothing_says_why() {
     assert_eq!(server.worker_state("one").await, "online");
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_run_that_asks_for_a_label_waits_for_a_worker_that_calls_itself_so_also_over_a_restart() {
+    let home = tempfile::tempdir().unwrap();
+    let mut server = start(home.path()).await;
+    server.submit(&one_run("labelled", 1, "resources: { labels: [a100] }\n")).await;
+    let mut plain = Worker::join(&mut server, "plain", 1).await;
+    assert!(plain.poll(&mut server).await.assignments.is_empty());
+    let mut labelled = Worker::join_labelled(&mut server, "labelled", &["a100", "ssd"]).await;
+    extract(&mut server, &mut labelled).await;
+    let workers = server.submissions.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner().workers;
+    let labels: Vec<_> = workers.iter().map(|worker| worker.labels.as_slice()).collect();
+    assert_eq!(labels, [&[][..], &["a100".to_owned(), "ssd".to_owned()]]);
+    server.shutdown().await;
+    // Both are taken up as they were: neither has registered again.
+    let mut server = start(home.path()).await;
+    assert!(plain.poll(&mut server).await.assignments.is_empty());
+    assert_eq!(labelled.poll(&mut server).await.assignments[0].step_id, 2);
+    server.shutdown().await;
+}

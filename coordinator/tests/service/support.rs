@@ -174,6 +174,7 @@ impl Server {
 pub(crate) struct Worker {
     pub(crate) name: String,
     pub(crate) cpus: u32,
+    labels: Vec<String>,
     pub(crate) id: i64,
     pub(crate) sequence: u64,
     pub(crate) held: Vec<Held>,
@@ -182,14 +183,38 @@ pub(crate) struct Worker {
     pub(crate) outbox: Vec<Report>,
 }
 
+/// One run of the toy method.
+pub(crate) const ONE_RUN: &str = "name: one\ndatasets: [points]\nseeds: 1\nmethods: [linear]\n";
+
+/// A server whose worker has done the extraction (1) and is at work on the run (2).
+pub(crate) async fn at_work(home: &Path) -> (Server, Worker) {
+    let mut server = start(home).await;
+    server.submit(ONE_RUN).await;
+    let mut worker = Worker::join(&mut server, "one", 1).await;
+    worker.poll(&mut server).await;
+    worker.started(1, 1, 0);
+    worker.succeed(1, 1, extracted());
+    assert_eq!(worker.poll(&mut server).await.assignments[0].step_id, 2);
+    worker.started(2, 1, 0);
+    worker.poll(&mut server).await;
+    (server, worker)
+}
+
 impl Worker {
     pub(crate) fn new(name: &str, cpus: u32) -> Self {
-        let (held, outbox) = (Vec::new(), Vec::new());
-        Self { name: name.to_owned(), cpus, id: 0, sequence: 0, held, leases: BTreeMap::new(), outbox }
+        let (held, outbox, labels) = (Vec::new(), Vec::new(), Vec::new());
+        Self { name: name.to_owned(), cpus, labels, id: 0, sequence: 0, held, leases: BTreeMap::new(), outbox }
     }
 
     pub(crate) async fn join(server: &mut Server, name: &str, cpus: u32) -> Self {
         let mut worker = Self::new(name, cpus);
+        worker.register(server).await;
+        worker
+    }
+
+    pub(crate) async fn join_labelled(server: &mut Server, name: &str, labels: &[&str]) -> Self {
+        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        let mut worker = Self { labels, ..Self::new(name, 1) };
         worker.register(server).await;
         worker
     }
@@ -204,6 +229,7 @@ impl Worker {
             memory_bytes: 8 << 30,
             kind: "cpu".to_owned(),
             held: self.held.clone(),
+            labels: self.labels.clone(),
             ..Default::default()
         };
         let response = server.fleet.register(request).await.unwrap().into_inner();

@@ -131,19 +131,15 @@ impl Write for BlobWriter {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, time::SystemTime};
+    use std::time::SystemTime;
 
-    use super::{super::KEEP_PARTIAL, *};
-
-    fn store() -> (tempfile::TempDir, ContentStore) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = ContentStore::open(folder.path().join("blobs")).unwrap();
-        (folder, store)
-    }
-
-    fn partial_files(store: &ContentStore) -> usize {
-        fs::read_dir(store.partial_folder()).unwrap().count()
-    }
+    use super::{
+        super::{
+            KEEP_PARTIAL,
+            tests::{partial_files, store},
+        },
+        *,
+    };
 
     /// Half of the content, and a writer that went away over it.
     fn broken_off(store: &ContentStore, hash: &ContentHash, half: &[u8]) {
