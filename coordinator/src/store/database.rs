@@ -17,8 +17,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pages of the write-ahead log after which it is moved into the file: 16 MiB, so that a page which many commits change is
 /// moved once for all of them.
 const WAL_PAGES: &str = "4000";
-/// Most memory for pages that a connection keeps read or changed, in KiB with the minus sign that means them.
-const CACHE: &str = "-32768";
+/// Most memory for pages that a reading connection keeps, in KiB with the minus sign that means them.
+const READER_CACHE: &str = "-32768";
+/// The same of the writing connection: with a million runs queued, what a life-cycle touches is read again and again with less.
+const WRITER_CACHE: &str = "-262144";
 /// Statements that a connection keeps prepared: those of batches come in eight lengths each.
 const PREPARED_STATEMENTS: usize = 300;
 /// Connections that read; more than the cores of a small coordinator would only wait for the disk.
@@ -51,7 +53,7 @@ impl From<MigrateError> for DatabaseError {
 /// Opens the file, making it when it is not there, and brings it to the present schema.
 pub(crate) async fn open(path: &Path) -> std::result::Result<(SqliteConnection, SqlitePool), DatabaseError> {
     let mut writer =
-        SqliteConnection::connect_with(&options(path).create_if_missing(true)).await.map_err(StoreError::from)?;
+        SqliteConnection::connect_with(&writing(path).create_if_missing(true)).await.map_err(StoreError::from)?;
     check_integrity(&mut writer).await?;
     MIGRATIONS.run(&mut writer).await?;
     let readers = SqlitePoolOptions::new()
@@ -61,6 +63,10 @@ pub(crate) async fn open(path: &Path) -> std::result::Result<(SqliteConnection, 
         .await
         .map_err(StoreError::from)?;
     Ok((writer, readers))
+}
+
+fn writing(path: &Path) -> SqliteConnectOptions {
+    options(path).pragma("cache_size", WRITER_CACHE)
 }
 
 pub(super) fn options(path: &Path) -> SqliteConnectOptions {
@@ -73,7 +79,7 @@ pub(super) fn options(path: &Path) -> SqliteConnectOptions {
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
         .pragma("wal_autocheckpoint", WAL_PAGES)
-        .pragma("cache_size", CACHE)
+        .pragma("cache_size", READER_CACHE)
         .pragma("temp_store", "MEMORY")
         .statement_cache_capacity(PREPARED_STATEMENTS)
 }
@@ -110,7 +116,7 @@ pub(super) async fn check_version(db: &mut SqliteConnection) -> std::result::Res
 /// itself, and the connection that counts its transactions cannot be used any more.
 pub(crate) async fn reconnect(readers: &SqlitePool) -> Result<SqliteConnection> {
     let path = readers.connect_options().get_filename().to_owned();
-    Ok(SqliteConnection::connect_with(&options(&path)).await?)
+    Ok(SqliteConnection::connect_with(&writing(&path)).await?)
 }
 
 /// Moves the write-ahead log into the file and closes it.

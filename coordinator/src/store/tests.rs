@@ -137,3 +137,12 @@ async fn a_full_page_of_metrics_ends_between_iterations() {
     let expected = [1, 2, 3].into_iter().flat_map(|i| ["a", "b"].map(|name| (i, name.to_owned())));
     assert_eq!(found, expected.collect::<Vec<_>>());
 }
+
+/// See `.cargo/config.toml`: else one that reads all of a large database leaves the writing connection without a cache.
+#[tokio::test]
+async fn what_one_connection_reads_takes_no_pages_from_another() {
+    let (_home, mut db, _) = store().await;
+    let options: Vec<String> = sqlx::query_scalar("PRAGMA compile_options").fetch_all(&mut db).await.unwrap();
+    assert!(options.iter().any(|option| option.starts_with("THREADSAFE")), "{options:?}");
+    assert!(!options.iter().any(|option| option == "ENABLE_MEMORY_MANAGEMENT"), "{options:?}");
+}
