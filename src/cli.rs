@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use chaos::ChaosArgs;
 pub(crate) use daemons::{RunArgs, ServeArgs, Tuning, WorkerArgs};
 pub(crate) use requests::{
-    DataCommand, ExportArgs, Format, PlanArgs, RetryArgs, RunsArgs, Selection, SubmitArgs, TokensCommand,
+    DataCommand, ExportArgs, Format, PlanArgs, RetryArgs, RunsArgs, Selection, SubmitArgs, ThinArgs, TokensCommand,
 };
 
 mod chaos;
@@ -170,6 +170,9 @@ pub(crate) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Leave fewer points of the curves of runs that have ended, for good; scores, logs and history stay whole
+    #[command(long_about = requests::THIN, after_help = "Example: orchestrator thin ablations --points 500 --dry-run")]
+    Thin(ThinArgs),
     /// Try out here what is promised: a throw-away fleet, killed, halted and damaged on purpose, then checked
     #[command(long_about = chaos::ABOUT, after_help = "Example: orchestrator chaos --minutes 10 --seed 7")]
     Chaos(ChaosArgs),

@@ -111,7 +111,7 @@ pub(crate) async fn extract(url: &str) {
     let given = worker.poll().await.pop().expect("the extraction is given out first");
     assert!(given.spec_json.starts_with("{\"extraction\""));
     worker.report(&given, started());
-    let artifacts = vec![Artifact { name: "features".to_owned(), hash, bytes }];
+    let artifacts = vec![Artifact { name: "features".to_owned(), hash, bytes, ..Artifact::default() }];
     let done = Succeeded { scores_json: String::new(), artifacts, seconds: 1.0 };
     worker.report(&given, Event::Succeeded(done));
     // Drained, so that it is given none of the runs, and is nobody else to work when others are failed on.

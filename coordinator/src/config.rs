@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use experiment_spec::catalog::Catalog;
 
-use crate::data_files::DataSetFiles;
+use crate::{data_files::DataSetFiles, keep::KeepRules};
 
 /// For how long a worker may keep its attempts without being heard of: thirty missed polls, so that a busy machine
 /// or a short cut of the network loses nothing, and a lost node costs little more than its last checkpoint.
@@ -32,6 +32,10 @@ pub struct Config {
     pub poll_interval: Duration,
     /// Nothing is given out while the disk of the state folder has fewer bytes free; 0 = it is not looked at.
     pub min_free_bytes: u64,
+    /// Nothing is given out while the state folder holds more bytes; 0 = as many as there is room for.
+    pub max_bytes: u64,
+    /// How long what runs leave beside their scores stays.
+    pub keep: KeepRules,
     /// A client that takes nothing of a stream for so long is cut off, and one that sends nothing of one is refused.
     pub stall: Duration,
 }
@@ -48,6 +52,8 @@ impl Config {
             lease: LEASE,
             poll_interval: POLL_INTERVAL,
             min_free_bytes: 0,
+            max_bytes: 0,
+            keep: KeepRules::default(),
             stall: STALL,
         }
     }

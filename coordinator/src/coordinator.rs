@@ -4,7 +4,6 @@ use std::{fs, future::Future, path::Path, sync::Arc};
 
 use orchestrator_proto::{
     MAX_MESSAGE_BYTES,
-    content::ContentStore,
     room::Floor,
     v1::{blobs_server::BlobsServer, fleet_server::FleetServer, submissions_server::SubmissionsServer},
 };
@@ -19,6 +18,7 @@ use tonic::{codec::CompressionEncoding, service::Routes, transport::Server};
 
 use crate::{
     config::Config,
+    contents::Contents,
     data_files::DataFiles,
     error::OpenError,
     file_system::network_file_system,
@@ -27,6 +27,7 @@ use crate::{
         fleet::Fleet,
         submission::Submissions,
     },
+    housekeeping::Housekeeper,
     liveness,
     lock::{FolderLock, LockError},
     service::{
@@ -44,10 +45,6 @@ use crate::{
 
 /// Name of the database in the state folder.
 pub(crate) const DATABASE_FILE: &str = "orchestrator.db";
-/// Name of the folder of blobs in it.
-pub(crate) const BLOBS_FOLDER: &str = "blobs";
-/// Name of the folder of checkpoints in it: content by hash as well, which goes when its step needs it no more.
-pub(crate) const CHECKPOINTS_FOLDER: &str = "checkpoints";
 
 /// What the services share.
 #[derive(Clone, Debug)]
@@ -58,8 +55,7 @@ pub(crate) struct Shared {
     pub(crate) live: Arc<Live>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) written: watch::Receiver<u64>,
-    pub(crate) content: Arc<ContentStore>,
-    pub(crate) checkpoints: Arc<ContentStore>,
+    pub(crate) contents: Arc<Contents>,
     pub(crate) data_files: Arc<DataFiles>,
     pub(crate) transfers: Arc<Semaphore>,
 }
@@ -78,11 +74,13 @@ pub struct Coordinator {
 struct Tasks {
     owner: JoinHandle<()>,
     sweeper: JoinHandle<()>,
+    keeper: JoinHandle<()>,
 }
 
 impl Drop for Tasks {
     fn drop(&mut self) {
         self.sweeper.abort();
+        self.keeper.abort();
         self.owner.abort();
     }
 }
@@ -102,8 +100,8 @@ impl Coordinator {
             LockError::Held(holder) => OpenError::Held { home: home.clone(), holder },
             LockError::Io(error) => OpenError::io(&home, error),
         })?;
-        let store = |folder| ContentStore::open(home.join(folder)).map_err(|error| OpenError::io(&home, error));
-        let (content, checkpoints) = (Arc::new(store(BLOBS_FOLDER)?), Arc::new(store(CHECKPOINTS_FOLDER)?));
+        let contents = Contents::open(&home, config.max_bytes).map_err(|error| OpenError::io(&home, error))?;
+        let contents = Arc::new(contents);
         let opened = database::open(&home.join(DATABASE_FILE)).await;
         let (writer, readers) = opened.map_err(|error| refused(&home, error))?;
         let telemetry = Telemetry::new(&config.program_version);
@@ -111,16 +109,17 @@ impl Coordinator {
         let settings = Settings::new(config.lease, floor, Arc::clone(&telemetry));
         let owner = Owner::open(writer, readers.clone(), settings, lock).await;
         let (mut owner, live, written) = owner.map_err(|error| refused(&home, error.into()))?;
-        owner.checkpoints = Some(Arc::clone(&checkpoints));
+        owner.contents = Some(Arc::clone(&contents));
         let (sender, receiver) = mpsc::channel(MAX_COMMANDS);
         let handle = Handle(sender);
         let sweeper = tokio::spawn(liveness::keep_sweeping(handle.clone(), config.lease));
+        let keeper = Housekeeper::new(handle.clone(), readers.clone(), Arc::clone(&contents), &config);
+        let keeper = tokio::spawn(keeper.keep_house());
         let data_files = Arc::new(DataFiles::new(config.data_sets.clone()));
         let config = Arc::new(config);
         let transfers = Arc::new(Semaphore::new(MAX_TRANSFERS));
-        let shared =
-            Shared { config, handle, readers, live, telemetry, written, content, checkpoints, data_files, transfers };
-        Ok(Self { shared, tasks: Tasks { owner: tokio::spawn(owner.run(receiver)), sweeper } })
+        let shared = Shared { config, handle, readers, live, telemetry, written, contents, data_files, transfers };
+        Ok(Self { shared, tasks: Tasks { owner: tokio::spawn(owner.run(receiver)), sweeper, keeper } })
     }
 
     /// The services of `orchestrator.v1`, with their limits.
@@ -177,7 +176,7 @@ impl Metrics {
     /// When the coordinator is being stopped, or has too much to do: the sentence says so.
     pub async fn text(&self) -> Result<String, String> {
         let census = self.0.handle.ask(Command::Count).await.map_err(|refusal| refusal.to_string())?;
-        Ok(self.0.telemetry.text(&census, &self.0.config.home))
+        Ok(self.0.telemetry.text(&census, &self.0.config.home, self.0.contents.bytes()))
     }
 }
 

@@ -45,7 +45,7 @@ impl DataFiles {
         let named = self.sets.iter().find(is_read).into_iter().flat_map(|set| &set.files).map(|(name, path)| {
             let hashed = self.hashes.of(path);
             hashed
-                .map(|(hash, bytes)| Artifact { name: name.clone(), hash, bytes })
+                .map(|(hash, bytes)| Artifact { name: name.clone(), hash, bytes, removed_at_ms: None })
                 .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "workers get no such data set"))
         });
         named.collect::<Result<_, _>>().unwrap_or_default()

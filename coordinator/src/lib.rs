@@ -6,11 +6,14 @@
 
 mod clock;
 mod config;
+mod contents;
 mod coordinator;
 mod data_files;
 mod error;
 mod file_system;
 mod grpc;
+mod housekeeping;
+mod keep;
 mod liveness;
 mod lock;
 mod scheduler;
@@ -23,4 +26,5 @@ pub use config::{Config, LEASE, POLL_INTERVAL, STALL};
 pub use coordinator::{Coordinator, Metrics, serve};
 pub use data_files::DataSetFiles;
 pub use error::OpenError;
+pub use keep::{Keep, KeepRules, NoKeepRule};
 pub use upkeep::{Copied, CopyError, Removed, backup, gc, restore, verify};

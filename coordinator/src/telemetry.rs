@@ -36,6 +36,7 @@ pub(crate) struct Telemetry {
     workers: IntGaugeVec,
     cores: IntGaugeVec,
     database_bytes: IntGauge,
+    contents_bytes: IntGauge,
     disk_free_bytes: IntGauge,
 }
 
@@ -67,6 +68,7 @@ impl Telemetry {
             workers: gauges("workers", "Workers that are online."),
             cores: gauges("cores", "Cores of workers that are online."),
             database_bytes: gauge("database_bytes", "Size of the database and its log."),
+            contents_bytes: gauge("contents_bytes", "Size of features, models, embeddings and checkpoints."),
             disk_free_bytes: gauge("disk_free_bytes", "Free space on the disk of the state folder."),
             registry,
         })
@@ -108,7 +110,7 @@ impl Telemetry {
     }
 
     /// Everything as text, in the text format of Prometheus.
-    pub(crate) fn text(&self, census: &Census, home: &Path) -> String {
+    pub(crate) fn text(&self, census: &Census, home: &Path, contents_bytes: u64) -> String {
         let set = |gauges: &IntGaugeVec, state, value: u64| gauges.with_label_values(&[state]).set(whole(value));
         for (state, value) in census.steps() {
             set(&self.steps, state, value);
@@ -121,6 +123,7 @@ impl Telemetry {
         let bytes_of = |name: String| std::fs::metadata(home.join(name)).map_or(0, |metadata| metadata.len());
         let database = [String::new(), "-wal".to_owned()].map(|end| bytes_of(format!("{DATABASE_FILE}{end}")));
         self.database_bytes.set(whole(database.iter().sum()));
+        self.contents_bytes.set(whole(contents_bytes));
         if let Ok(free) = free_bytes(home) {
             self.disk_free_bytes.set(whole(free));
         }

@@ -14,7 +14,8 @@ use orchestrator_proto::content::ContentStore;
 use serde::Serialize;
 
 use crate::{
-    coordinator::{BLOBS_FOLDER, CHECKPOINTS_FOLDER, DATABASE_FILE},
+    contents::{BLOBS_FOLDER, CHECKPOINTS_FOLDER},
+    coordinator::DATABASE_FILE,
     lock::{FolderLock, LockError},
     store::copy,
 };

@@ -37,8 +37,9 @@ pub fn free_bytes(folder: &Path) -> io::Result<u64> {
 }
 
 /// A size for people.
+#[must_use]
 #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
-fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     if bytes < 1 << 30 {
         format!("{} MiB", bytes >> 20)
     } else {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use orchestrator_coordinator::Keep;
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -66,6 +67,15 @@ pub(crate) struct ServeArgs {
     /// Give out nothing while the disk of the state folder has less free than this; 0 = do not look
     #[arg(long, default_value = "1GiB", value_name = "SIZE", value_parser = free_bytes)]
     pub(crate) min_free: u64,
+    /// Give out nothing while the state folder holds more than this; 0 = whatever the disk has room for
+    #[arg(long, default_value = "0", value_name = "SIZE", value_parser = free_bytes)]
+    pub(crate) max_size: u64,
+    /// Which models stay: `all`, `none`, those of the last 90d (or another time), or the newest 100GiB (or another size)
+    #[arg(long, default_value = "all", value_name = "RULE")]
+    pub(crate) keep_models: Keep,
+    /// Which embeddings of test pairs stay; the same rules
+    #[arg(long, default_value = "all", value_name = "RULE")]
+    pub(crate) keep_embeddings: Keep,
     /// Have workers run programs that users submit (`command:`), with the rights of the workers
     #[arg(long)]
     pub(crate) allow_commands: bool,
@@ -149,7 +159,8 @@ mod tests {
         assert!(lease("soon").unwrap_err().ends_with("expected a time like 15s or 2m"));
         let Command::Serve(serve) = Cli::parse_from(["orchestrator", "serve"]).command else { panic!("serve") };
         assert_eq!(serve.lease, orchestrator_coordinator::LEASE);
-        assert_eq!(serve.min_free, 1 << 30);
+        assert_eq!((serve.min_free, serve.max_size), (1 << 30, 0));
+        assert_eq!((serve.keep_models, serve.keep_embeddings), (Keep::All, Keep::All));
     }
 
     #[test]

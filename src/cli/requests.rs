@@ -79,6 +79,24 @@ pub(crate) struct RetryArgs {
     pub(crate) kind: Option<String>,
 }
 
+/// What `thin --help` says before its options.
+pub(super) const THIN: &str = "Leave fewer points of the curves of runs that have ended, for good; scores, logs and history stay whole.
+
+Of a curve with more points than asked for these stay: the last one, the first lowest and the first highest one, and the first one \
+of each of so many stretches of equal length that all together are no more. Doing it again changes nothing.";
+
+#[derive(Debug, Args)]
+pub(crate) struct ThinArgs {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// Most points of a curve that stay
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    pub(crate) points: u32,
+    /// Tell what would be removed; remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// Submission (id or name)

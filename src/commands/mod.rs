@@ -15,6 +15,7 @@ mod show;
 mod status;
 mod steer;
 mod submit;
+mod thin;
 mod tokens;
 mod upkeep;
 mod why;
@@ -53,6 +54,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Outcome {
         Command::Data(command) => data::data(&global, &command),
         Command::Backup { folder } => upkeep::backup(&global, &folder).await,
         Command::Restore { folder } => upkeep::restore(&global, &folder).await,
+        Command::Thin(args) => thin::thin(&global, args).await,
         Command::Gc { older_than, dry_run } => upkeep::gc(&global, older_than, dry_run).await,
         Command::Chaos(args) => chaos::chaos(&global, args).await,
         Command::Doctor => doctor::doctor(&global).await,

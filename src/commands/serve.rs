@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use orchestrator_coordinator::Config;
+use orchestrator_coordinator::{Config, KeepRules};
 use orchestrator_proto::link::Role;
 
 use crate::{
@@ -25,8 +25,14 @@ pub(super) async fn serve(global: &Global, args: ServeArgs) -> Outcome {
     if !args.allow_commands {
         catalog.external = None;
     }
-    let config =
-        Config { lease: args.lease, min_free_bytes: args.min_free, data_sets, ..Local::config(&home, catalog) };
+    let config = Config {
+        lease: args.lease,
+        min_free_bytes: args.min_free,
+        max_bytes: args.max_size,
+        keep: KeepRules { models: args.keep_models, embeddings: args.keep_embeddings },
+        data_sets,
+        ..Local::config(&home, catalog)
+    };
     let security = if args.secure || !args.listen.ip().is_loopback() {
         let credentials = Credentials::open_or_make(&home.credentials());
         let credentials = credentials.map_err(|error| {

@@ -36,7 +36,11 @@ fn print(answer: &ShowStepResponse) -> Outcome {
         lines.extend(attempt.code.clone().map(|code| format!("  code      {}", CodeVersion::from(code))));
     }
     for artifact in &answer.artifacts {
-        lines.push(format!("artifact    {} {} bytes {}", artifact.name, artifact.bytes, artifact.hash));
+        let gone = match artifact.removed_at_ms {
+            0 => String::new(),
+            at_ms => format!(" (kept no more since {})", output::time(at_ms)),
+        };
+        lines.push(format!("artifact    {} {} bytes {}{gone}", artifact.name, artifact.bytes, artifact.hash));
     }
     lines.push("history".to_owned());
     lines.extend(answer.history.iter().map(|line| format!("  {} {}", output::time(line.at_ms), line.sentence)));

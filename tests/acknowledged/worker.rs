@@ -134,7 +134,8 @@ impl Worker {
     fn result(&self, is_run: bool) -> Event {
         if !is_run {
             let hash = ContentHash::of(b"features").to_string();
-            let artifacts = vec![v1::Artifact { name: "features".to_owned(), hash, bytes: 8 }];
+            let artifacts =
+                vec![v1::Artifact { name: "features".to_owned(), hash, bytes: 8, ..v1::Artifact::default() }];
             return Event::Succeeded(v1::Succeeded { artifacts, seconds: 1.0, ..Default::default() });
         }
         let own = f64::from(u32::try_from(self.sequence * 100 + self.number as u64).unwrap()) / f64::from(u32::MAX);

@@ -101,6 +101,7 @@ impl v1::blobs_server::Blobs for Blobs {
             return Err(Status::invalid_argument(sentence));
         }
         spawn_blocking(move || writer.finish(Some(hash))).await.map_err(|e| gone(&e))?.map_err(|e| disk(&e))?;
+        self.0.contents.came(total);
         Ok(Response::new(v1::PutResponse { already_present: false }))
     }
 }
@@ -122,7 +123,8 @@ impl Blobs {
 
     /// Where content is kept: what the record names, or what goes when its step needs it no more.
     fn store(&self, checkpoint: bool) -> Arc<ContentStore> {
-        Arc::clone(if checkpoint { &self.0.checkpoints } else { &self.0.content })
+        let contents = &self.0.contents;
+        Arc::clone(if checkpoint { &contents.checkpoints } else { &contents.blobs })
     }
 }
 

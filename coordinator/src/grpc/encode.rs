@@ -62,7 +62,8 @@ pub(crate) fn assignment(assignment: Assignment, data_files: Vec<Artifact>, comm
 
 /// An artifact.
 pub(crate) fn artifact(artifact: Artifact) -> v1::Artifact {
-    v1::Artifact { name: artifact.name, hash: artifact.hash.to_string(), bytes: artifact.bytes }
+    let Artifact { name, hash, bytes, removed_at_ms } = artifact;
+    v1::Artifact { name, hash: hash.to_string(), bytes, removed_at_ms: removed_at_ms.unwrap_or_default() }
 }
 
 /// A step with its latest progress.

@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::{encode, reports};
 use crate::{
+    clock::{Clock as _, SystemClock},
     coordinator::Shared,
     scheduler::place::Free,
     service::handle::{Assignment, Command, Poll, Register},
@@ -65,7 +66,7 @@ impl v1::fleet_server::Fleet for Fleet {
             },
             draining: request.draining,
             halted: reports::cut(request.halted, MAX_NAME_BYTES * 5),
-            reports: reports::only_with_content(reports, &self.0.checkpoints).await,
+            reports: reports::only_with_content(reports, &self.0.contents, SystemClock.now_ms()).await,
         };
         let commands_allowed = self.0.config.commands_allowed();
         let polled = self.0.handle.ask(|reply| Command::Poll(Box::new(poll), reply)).await?;

@@ -9,3 +9,4 @@ mod sent_files;
 mod streams;
 pub(crate) mod submission;
 mod submit;
+mod thinning;

@@ -1,20 +1,20 @@
 //! Reports of attempts, from the wire. Whatever cannot be read becomes a failure of its attempt or is
 //! set aside: a report that is refused would be sent for ever.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use experiment_spec::{
     code::CodeVersion,
-    ids::{AttemptKey, AttemptNumber, ContentHash},
+    ids::{AttemptKey, AttemptNumber},
     run::FailureKind,
 };
 use orchestrator_proto::{
-    content::ContentStore,
     convert,
     v1::{self, attempt_event::Event as Wire},
 };
 
 use crate::{
+    contents::Contents,
     service::reports::{Event, Report},
     store::{
         attempts::Start,
@@ -104,29 +104,40 @@ fn outcome(succeeded: v1::Succeeded) -> Result<Outcome, String> {
     }
     let artifacts = artifacts.into_iter().map(|artifact| {
         let hash = convert::hash("artifacts.hash", &artifact.hash).map_err(|error| error.to_string())?;
-        Ok(Artifact { name: cut(artifact.name, MAX_NAME_BYTES), hash, bytes: artifact.bytes })
+        let name = cut(artifact.name, MAX_NAME_BYTES);
+        Ok(Artifact { name, hash, bytes: artifact.bytes, removed_at_ms: None })
     });
     let artifacts = artifacts.collect::<Result<_, String>>()?;
     let seconds = if seconds.is_finite() { seconds.max(0.0) } else { 0.0 };
     Ok(Outcome { scores_json, scores, artifacts, seconds })
 }
 
-/// Forgets of checkpoints the contents that are not there: nobody could go on from them.
-pub(crate) async fn only_with_content(mut reports: Vec<Report>, store: &Arc<ContentStore>) -> Vec<Report> {
-    let named: Vec<_> = reports.iter().filter_map(|report| report.content().map(|it| (it.hash, it.bytes))).collect();
-    if named.is_empty() {
+/// Looks whether the contents are here that reports name. Of checkpoints those that are not are forgotten: nobody could go
+/// on from them. What a run left beside its scores is noted as kept no more: a keep rule can be quicker than its report.
+pub(crate) async fn only_with_content(mut reports: Vec<Report>, contents: &Arc<Contents>, now_ms: i64) -> Vec<Report> {
+    let names_any = |report: &Report| matches!(report.event, Event::CheckpointSaved { .. } | Event::Succeeded(_));
+    if !reports.iter().any(names_any) {
         return reports;
     }
-    let store = Arc::clone(store);
-    let there = move |(hash, bytes): &(ContentHash, u64)| store.bytes(hash) == Some(*bytes);
-    let looked = tokio::task::spawn_blocking(move || named.into_iter().filter(there).map(|(hash, _)| hash).collect());
-    let present: HashSet<ContentHash> = looked.await.unwrap_or_default();
-    for report in &mut reports {
-        if let Event::CheckpointSaved { content, .. } = &mut report.event {
-            content.take_if(|checkpoint| !present.contains(&checkpoint.hash));
+    let contents = Arc::clone(contents);
+    let looked = tokio::task::spawn_blocking(move || {
+        for report in &mut reports {
+            match &mut report.event {
+                Event::CheckpointSaved { content, .. } => {
+                    content.take_if(|it| contents.checkpoints.bytes(&it.hash) != Some(it.bytes));
+                }
+                // Features are left alone: who needs them says that they are not here.
+                Event::Succeeded(outcome) if outcome.scores.is_ok() => {
+                    let gone = |artifact: &&mut Artifact| !contents.blobs.has(&artifact.hash);
+                    outcome.artifacts.iter_mut().filter(gone).for_each(|it| it.removed_at_ms = Some(now_ms));
+                }
+                _ => {}
+            }
         }
-    }
-    reports
+        reports
+    });
+    // Lost in a panic: the worker reports them again.
+    looked.await.unwrap_or_default()
 }
 
 /// The text, cut at a character's border to so many bytes.

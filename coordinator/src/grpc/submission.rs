@@ -10,14 +10,14 @@ use orchestrator_proto::{PROTOCOL_VERSION, v1};
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
-use super::{encode, logs, streams::Messages, submit};
+use super::{encode, logs, streams::Messages, submit, thinning};
 use crate::{
     coordinator::Shared,
     service::{
         handle::{Change, Chosen, Command, Retry},
         refusal::Refusal,
     },
-    store::{attempts, estimates, listing, metrics, records, scores, submissions, workers},
+    store::{attempts, estimates, listing, metrics, records, scores, steps, submissions, workers},
 };
 
 /// Log streams at a time, over all clients.
@@ -212,6 +212,19 @@ impl v1::submissions_server::Submissions for Submissions {
         let chosen = chosen(request.submission, request.steps)?;
         let steps = self.shared.handle.ask(|reply| Command::Steer(chosen, change, reply)).await?;
         Ok(Response::new(v1::SteerResponse { steps }))
+    }
+
+    async fn thin_metrics(
+        &self,
+        request: Request<v1::ThinMetricsRequest>,
+    ) -> Result<Response<v1::ThinMetricsResponse>, Status> {
+        let request = request.into_inner();
+        let chosen = chosen(request.submission.clone(), request.steps.clone())?;
+        let submission = self.resolve_if_named(&chosen.submission.unwrap_or_default()).await?;
+        if let Some(missing) = steps::missing(&self.shared.readers, &chosen.steps).await.map_err(Refusal::from)? {
+            return Err(Refusal::no_step(missing.0).into());
+        }
+        Ok(Response::new(thinning::thin(&self.shared, submission, &request).await?))
     }
 
     async fn get_records(

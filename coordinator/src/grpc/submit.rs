@@ -49,7 +49,7 @@ pub(crate) async fn submit(shared: &Shared, request: v1::SubmitRequest) -> Resul
     };
     let mut response = describe(shared, &mut planned, force).await?;
     if !dry_run {
-        let content = Arc::clone(&shared.content);
+        let content = Arc::clone(&shared.contents.blobs);
         let keeping = tokio::task::spawn_blocking(move || sent.keep(&planned, &content).map(|()| planned));
         let planned =
             keeping.await.map_err(|error| Refusal::Invalid(format!("the files cannot be kept: {error}")))??;

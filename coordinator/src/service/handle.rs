@@ -1,19 +1,20 @@
 //! How everybody else speaks to the owner: one bounded queue of commands, each with its answer.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use experiment_spec::ids::{AttemptKey, StepId, SubmissionId, WorkerId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{planning::Planned, refusal::Refusal, reports::Report};
 use crate::{
+    keep::Rule,
     scheduler::{
         census::Census,
         forecast::{Forecast, Group},
         place::Free,
         state::Grant,
     },
-    store::{assignments::Told, submissions::NewSubmission, workers::Registration},
+    store::{assignments::Told, kept::Due, submissions::NewSubmission, thinning::Thinned, workers::Registration},
 };
 
 /// Commands that may wait. More means that the disk does not keep up: callers are told to try again.
@@ -106,6 +107,15 @@ pub(crate) enum Change {
     Priority(i32),
 }
 
+/// Contents that go by a keep rule.
+#[derive(Clone, Debug)]
+pub(crate) struct Forget {
+    pub(crate) rule: Rule,
+    pub(crate) due: Vec<Due>,
+    /// Content that somebody wanted more recently stays.
+    pub(crate) youth: Duration,
+}
+
 /// Everything the owner does.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -128,6 +138,14 @@ pub(crate) enum Command {
     },
     /// Why a step stands where it stands, in sentences; none for one that is final.
     Why(StepId, oneshot::Sender<Answer<Vec<String>>>),
+    /// Contents are kept no more; answered when the record says so.
+    Forget(Forget, oneshot::Sender<Answer<()>>),
+    /// Curves of a step that has ended keep no more points than this; answered with how many there were and are.
+    Thin {
+        step: StepId,
+        points: u32,
+        reply: oneshot::Sender<Answer<Thinned>>,
+    },
     /// Look for workers that were not heard of; answered with their number.
     Sweep(oneshot::Sender<Answer<u32>>),
     /// Close the store; the last command.

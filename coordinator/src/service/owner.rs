@@ -9,7 +9,7 @@ use std::{
 };
 
 use experiment_spec::ids::{ContentHash, StepId, WorkerId};
-use orchestrator_proto::{content::ContentStore, room::Floor};
+use orchestrator_proto::room::Floor;
 use sqlx::{Connection, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -21,9 +21,10 @@ use super::{
 };
 use crate::{
     clock::{Clock, SystemClock},
+    contents::Contents,
     lock::FolderLock,
-    scheduler::{census::Census, effects::Effect, forecast, reactor, state::Scheduler, why},
-    store::{batch::Batch, database, error::Result, snapshot, workers},
+    scheduler::{census::Census, effects::Effect, forecast, state::Scheduler, why},
+    store::{database, error::Result, snapshot, workers},
     telemetry::Telemetry,
 };
 
@@ -73,8 +74,8 @@ pub(crate) struct Owner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) lease: Duration,
     pub(crate) floor: Floor,
-    /// Contents of checkpoints, which go when nothing names them any more; none where there are none.
-    pub(crate) checkpoints: Option<Arc<ContentStore>>,
+    /// Contents, which go when nothing names them any more; none where there are none.
+    pub(crate) contents: Option<Arc<Contents>>,
     pub(crate) last_sweep: Instant,
     /// See [`Scheduler::lease_salt`].
     pub(crate) lease_salt: u64,
@@ -106,7 +107,7 @@ impl Owner {
             clock,
             lease,
             floor,
-            checkpoints: None,
+            contents: None,
             lease_salt,
             stale: true,
             lock,
@@ -231,6 +232,14 @@ impl Owner {
                 let done = self.guarded(async |owner| Ok(owner.why(step))).await;
                 answer(reply, done);
             }
+            Command::Forget(forget, reply) => {
+                let done = self.guarded(async |owner| owner.forget(forget).await).await;
+                answer(reply, done);
+            }
+            Command::Thin { step, points, reply } => {
+                let done = self.guarded(async |owner| owner.thin(step, points).await).await;
+                answer(reply, done);
+            }
             Command::Sweep(reply) => {
                 let done = self.guarded(async |owner| owner.sweep(owner.clock.now()).await).await;
                 answer(reply, done);
@@ -290,16 +299,11 @@ impl Owner {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// Removes contents of checkpoints that nothing names any more. What cannot be removed is left to `gc`.
+    /// Removes contents of checkpoints that nothing names any more.
     pub(crate) fn discard(&self, loose: Vec<ContentHash>) {
-        let Some(store) = self.checkpoints.clone().filter(|_| !loose.is_empty()) else { return };
-        tokio::task::spawn_blocking(move || {
-            for hash in loose {
-                if let Err(error) = store.remove(&hash) {
-                    tracing::warn!(%error, "a checkpoint that is needed no more could not be removed");
-                }
-            }
-        });
+        if let Some(contents) = &self.contents {
+            contents.remove_checkpoints(loose);
+        }
     }
 
     /// Shows a worker as it is now.
@@ -327,65 +331,6 @@ impl Owner {
             told.push(format!("its worker was heard of {heard} s ago; its lease is over after {lease} s of silence"));
         }
         told
-    }
-
-    /// Declares workers lost that were silent for too long; returns how many. When the coordinator
-    /// itself stood still (stopped, machine asleep), their polls are still in the queue: they get
-    /// their leases anew.
-    pub(crate) async fn sweep(&mut self, now: Instant) -> Answer<u32> {
-        let stood_still = now.saturating_duration_since(self.last_sweep) > self.lease / 2;
-        self.last_sweep = now;
-        self.look_at_disk();
-        if stood_still {
-            self.members.values_mut().for_each(|member| member.last_seen = now);
-            return Ok(0);
-        }
-        let silent = |member: &Member| now.saturating_duration_since(member.last_seen) > self.lease;
-        let lost: Vec<_> = self.members.iter().filter(|(_, member)| silent(member)).map(|(id, _)| *id).collect();
-        self.lose(&lost).await?;
-        Ok(u32::try_from(lost.len()).unwrap_or(u32::MAX))
-    }
-
-    /// Gives out nothing while the disk is nearly full: what is at work needs the rest.
-    fn look_at_disk(&mut self) {
-        let halted = self.floor.lack();
-        match (&self.scheduler.halted, &halted) {
-            (None, Some(why)) => tracing::warn!(why, "nothing is given out"),
-            (Some(_), None) => tracing::info!("there is room again: runs are given out"),
-            _ => {}
-        }
-        self.live.set_halted(halted.clone());
-        self.scheduler.halted = halted;
-    }
-
-    /// All in one transaction: after a cut of the coordinator's own network it is the whole fleet, which is back and wants to
-    /// be answered.
-    pub(crate) async fn lose(&mut self, lost: &[WorkerId]) -> Answer<()> {
-        if lost.is_empty() {
-            return Ok(());
-        }
-        let now_ms = self.clock.now_ms();
-        let last_seen_ms = |id| self.members.get(id).map_or(now_ms, |member| member.last_seen_ms);
-        let last_seen: Vec<_> = lost.iter().map(|id| (*id, last_seen_ms(id))).collect();
-        let name = |id: &WorkerId| (*id, self.scheduler.name_of(*id).to_owned());
-        let names: BTreeMap<WorkerId, String> = lost.iter().map(name).collect();
-        let mut effects = Vec::new();
-        for id in lost {
-            reactor::on_worker_lost(&mut self.scheduler, *id, now_ms, &mut effects);
-        }
-        let mut transaction = Self::begin(&mut self.writer).await?;
-        workers::set_lost_all(&mut transaction, &last_seen).await?;
-        let name = |id| names.get(&id).map_or("unknown", String::as_str);
-        Batch::of(&effects, name, now_ms).write(&mut transaction).await?;
-        transaction.commit().await.map_err(Refusal::from)?;
-        self.committed(&effects);
-        for id in lost {
-            // Not before: when the write fails, it is still known since when the worker is silent.
-            self.members.remove(id);
-            tracing::warn!(worker = id.0, "worker lost");
-            self.publish(*id);
-        }
-        Ok(())
     }
 }
 

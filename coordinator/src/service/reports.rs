@@ -108,7 +108,7 @@ impl Report {
                     batch.saved(self.key, checkpoint, now_ms);
                 }
             }
-            Event::Succeeded(outcome) => batch.outcome(self.key, outcome),
+            Event::Succeeded(outcome) => batch.outcome(self.key, outcome, now_ms),
             Event::Progress(_) | Event::Failed { .. } | Event::Released { .. } | Event::Unknown => {}
         }
     }

@@ -15,7 +15,7 @@ use super::{
     error::Result,
     logs::{self, NewLine},
     metrics::{self, NewPoint},
-    scores::{self, Outcome},
+    scores::{self, NewOutcome, Outcome},
     sentences::{self, GivenBack},
     transitions::{self, Line, Move},
     workers::{self, Heard},
@@ -44,7 +44,7 @@ pub(crate) struct Batch<'a> {
     done: Vec<StepId>,
     /// Contents of checkpoints that may be named by nobody now.
     loose: Vec<ContentHash>,
-    outcomes: Vec<(StepId, AttemptNumber, &'a Outcome)>,
+    outcomes: Vec<NewOutcome<'a>>,
     ends: Vec<Ended<'a>>,
     points: Vec<Points<'a>>,
     lines: Vec<NewLine<'a>>,
@@ -175,8 +175,8 @@ impl<'a> Batch<'a> {
     }
 
     /// What an attempt left; its step succeeds in the same batch.
-    pub(crate) fn outcome(&mut self, key: AttemptKey, outcome: &'a Outcome) {
-        self.outcomes.push((key.step, key.attempt, outcome));
+    pub(crate) fn outcome(&mut self, key: AttemptKey, outcome: &'a Outcome, now_ms: i64) {
+        self.outcomes.push((key.step, key.attempt, outcome, now_ms));
     }
 
     /// Reports of a worker up to this one are in this batch.

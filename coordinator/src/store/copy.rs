@@ -74,22 +74,27 @@ pub(crate) async fn verified(path: &Path) -> Result<(Vec<String>, Vec<ContentHas
 }
 
 async fn contents(db: &mut SqliteConnection) -> Result<(Vec<ContentHash>, Vec<ContentHash>), DatabaseError> {
-    let blobs = hashes(
-        db,
-        "SELECT hash FROM artifacts
-         UNION SELECT file.value ->> 'hash' FROM steps, json_each(steps.spec_json, '$.run.program.files') AS file
-         ORDER BY 1",
-    )
-    .await?;
-    // A database of before there were checkpoints, which nobody has opened since, has none.
-    let has_any = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'checkpoints'";
-    let has_any: Option<String> =
-        sqlx::query_scalar(has_any).fetch_optional(&mut *db).await.map_err(StoreError::from)?;
-    let checkpoints = match has_any {
-        Some(_) => hashes(db, "SELECT DISTINCT hash FROM checkpoints ORDER BY 1").await?,
-        None => Vec::new(),
+    // A database of an older schema that nobody has opened since has no keep rules and no checkpoints.
+    let rules = "SELECT name FROM pragma_table_info('artifacts') WHERE name = 'removed_at_ms'";
+    let artifacts = match exists(db, rules).await? {
+        true => hashes(db, "SELECT DISTINCT hash FROM artifacts WHERE removed_at_ms IS NULL ORDER BY 1").await?,
+        false => hashes(db, "SELECT DISTINCT hash FROM artifacts ORDER BY 1").await?,
+    };
+    let programs =
+        "SELECT DISTINCT file.value ->> 'hash' FROM steps, json_each(steps.spec_json, '$.run.program.files') AS file";
+    let mut blobs = [artifacts, hashes(db, programs).await?].concat();
+    blobs.sort_unstable();
+    blobs.dedup();
+    let checkpoints = match exists(db, "SELECT name FROM pragma_table_list WHERE name = 'checkpoints'").await? {
+        true => hashes(db, "SELECT DISTINCT hash FROM checkpoints ORDER BY 1").await?,
+        false => Vec::new(),
     };
     Ok((blobs, checkpoints))
+}
+
+async fn exists(db: &mut SqliteConnection, name: &'static str) -> Result<bool, DatabaseError> {
+    let found: Option<String> = sqlx::query_scalar(name).fetch_optional(db).await.map_err(StoreError::from)?;
+    Ok(found.is_some())
 }
 
 async fn hashes(db: &mut SqliteConnection, sql: &'static str) -> Result<Vec<ContentHash>, DatabaseError> {

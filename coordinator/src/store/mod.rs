@@ -8,6 +8,7 @@ pub(crate) mod copy;
 pub(crate) mod database;
 pub(crate) mod error;
 pub(crate) mod estimates;
+pub(crate) mod kept;
 pub(crate) mod listing;
 pub(crate) mod logs;
 pub(crate) mod metrics;
@@ -20,6 +21,7 @@ pub(crate) mod snapshot;
 pub(crate) mod steps;
 pub(crate) mod submissions;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+pub(crate) mod thinning;
 pub(crate) mod transitions;
 pub(crate) mod workers;

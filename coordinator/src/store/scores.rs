@@ -19,6 +19,8 @@ pub(crate) struct Artifact {
     pub(crate) name: String,
     pub(crate) hash: ContentHash,
     pub(crate) bytes: u64,
+    /// Since when its content is not kept; `None`: it is here.
+    pub(crate) removed_at_ms: Option<i64>,
 }
 
 /// What an attempt left.
@@ -32,13 +34,16 @@ pub(crate) struct Outcome {
     pub(crate) seconds: f64,
 }
 
-/// Writes the outcomes of steps that succeed in the same transaction.
-pub(super) async fn put_all(db: &mut SqliteConnection, outcomes: &[(StepId, AttemptNumber, &Outcome)]) -> Result<()> {
+/// What an attempt left, on its way into the tables.
+pub(super) type NewOutcome<'a> = (StepId, AttemptNumber, &'a Outcome, i64);
+
+/// Writes the outcomes of steps that succeed in the same transaction, at that time.
+pub(super) async fn put_all(db: &mut SqliteConnection, outcomes: &[NewOutcome<'_>]) -> Result<()> {
     let sql = (
         "INSERT INTO results (step_id, attempt, scores_json, seconds, bi_modal_average) SELECT * FROM (",
         ") WHERE column1 IS NOT NULL",
     );
-    rows::execute(db, sql, outcomes, 5, |row, (step, attempt, of)| {
+    rows::execute(db, sql, outcomes, 5, |row, (step, attempt, of, _)| {
         row.push_bind(step.0).push_bind(attempt.0).push_bind(of.scores_json.as_str()).push_bind(of.seconds);
         let scores = of.scores.as_ref().ok();
         row.push_bind(scores.and_then(|scores| scores.average(Average::BiModal, Normalisation::None)));
@@ -48,15 +53,21 @@ pub(super) async fn put_all(db: &mut SqliteConnection, outcomes: &[(StepId, Atte
         "UPDATE attempts SET seconds = new.column3 FROM (",
         ") AS new WHERE new.column1 IS NOT NULL AND attempts.step_id = new.column1 AND attempts.number = new.column2",
     );
-    rows::execute(db, sql, outcomes, 3, |row, (step, attempt, of)| {
+    rows::execute(db, sql, outcomes, 3, |row, (step, attempt, of, _)| {
         row.push_bind(step.0).push_bind(attempt.0).push_bind(of.seconds);
     })
     .await?;
-    let artifacts = outcomes.iter().flat_map(|(step, _, of)| of.artifacts.iter().map(move |artifact| (step, artifact)));
-    let sql = ("INSERT INTO artifacts (step_id, name, hash, bytes) SELECT * FROM (", ") WHERE column1 IS NOT NULL");
-    rows::execute(db, sql, &artifacts.collect::<Vec<_>>(), 4, |row, (step, artifact)| {
+    let mut artifacts: Vec<(StepId, &Artifact, i64)> = Vec::new();
+    for (step, _, of, now_ms) in outcomes {
+        artifacts.extend(of.artifacts.iter().map(|artifact| (*step, artifact, *now_ms)));
+    }
+    let sql = (
+        "INSERT INTO artifacts (step_id, name, hash, bytes, accepted_at_ms, removed_at_ms) SELECT * FROM (",
+        ") WHERE column1 IS NOT NULL",
+    );
+    rows::execute(db, sql, &artifacts, 6, |row, (step, artifact, now_ms)| {
         row.push_bind(step.0).push_bind(artifact.name.as_str()).push_bind(artifact.hash.to_string());
-        row.push_bind(artifact.bytes.cast_signed());
+        row.push_bind(artifact.bytes.cast_signed()).push_bind(*now_ms).push_bind(artifact.removed_at_ms);
     })
     .await?;
     Ok(())
@@ -73,6 +84,7 @@ struct ArtifactRow {
     name: String,
     hash: String,
     bytes: i64,
+    removed_at_ms: Option<i64>,
 }
 
 /// Artifacts of a step by name.
@@ -86,7 +98,7 @@ pub(crate) async fn artifacts_of(
     steps: &[StepId],
 ) -> Result<HashMap<StepId, Vec<Artifact>>> {
     let rows: Vec<ArtifactRow> = sqlx::query_as(
-        "SELECT step_id, name, hash, bytes FROM artifacts
+        "SELECT step_id, name, hash, bytes, removed_at_ms FROM artifacts
          WHERE step_id IN (SELECT value FROM json_each(?1)) ORDER BY step_id, name",
     )
     .bind(rows::json_list(steps))
@@ -95,7 +107,8 @@ pub(crate) async fn artifacts_of(
     let mut found: HashMap<StepId, Vec<Artifact>> = HashMap::new();
     for row in rows {
         let hash = row.hash.parse().map_err(|_| damaged("hash of an artifact", &row.hash))?;
-        let artifact = Artifact { name: row.name, hash, bytes: row.bytes.cast_unsigned() };
+        let ArtifactRow { name, removed_at_ms, .. } = row;
+        let artifact = Artifact { name, hash, bytes: row.bytes.cast_unsigned(), removed_at_ms };
         found.entry(StepId(row.step_id)).or_default().push(artifact);
     }
     Ok(found)

@@ -80,7 +80,7 @@ pub(crate) async fn only_of(db: &mut SqliteConnection, id: SubmissionId) -> Resu
 }
 
 /// The first of these that there is no step of.
-pub(crate) async fn missing(db: &mut SqliteConnection, ids: &[StepId]) -> Result<Option<StepId>> {
+pub(crate) async fn missing(db: impl sqlx::SqliteExecutor<'_>, ids: &[StepId]) -> Result<Option<StepId>> {
     let missing: Option<i64> = sqlx::query_scalar(
         "SELECT value FROM json_each(?1) WHERE value NOT IN (SELECT id FROM steps) ORDER BY key LIMIT 1",
     )

@@ -27,7 +27,7 @@ const PRESENT_STEP: &str =
      VALUES ('run', 'f', 0, 'm', 'd', 1, '{}', '{}', 'queued', 0, 0, 0, 0, 0, 0)";
 
 /// A store with one step, number 1.
-async fn store() -> (TempDir, SqliteConnection, SqlitePool) {
+pub(super) async fn store() -> (TempDir, SqliteConnection, SqlitePool) {
     let home = tempfile::tempdir().unwrap();
     let (mut db, readers) = database::open(&home.path().join("orchestrator.db")).await.unwrap();
     sqlx::query(PRESENT_STEP).execute(&mut db).await.unwrap();

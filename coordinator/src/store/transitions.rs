@@ -82,15 +82,22 @@ async fn refused(db: &mut SqliteConnection, moves: &[Move<'_>]) -> Result<StoreE
 
 /// One line of the history of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(crate) struct Line {
     pub(super) step: StepId,
     pub(super) attempt: AttemptNumber,
     pub(super) sentence: String,
     pub(super) now_ms: i64,
 }
 
+impl Line {
+    /// About a step as such, not one of its attempts.
+    pub(crate) fn of_step(step: StepId, sentence: String, now_ms: i64) -> Self {
+        Self { step, attempt: AttemptNumber(0), sentence, now_ms }
+    }
+}
+
 /// Appends lines in their order; nothing happens for a step that does not exist.
-pub(super) async fn history_all(db: &mut SqliteConnection, lines: &[Line]) -> Result<()> {
+pub(crate) async fn history_all(db: &mut SqliteConnection, lines: &[Line]) -> Result<()> {
     let sql = (
         "INSERT INTO history (step_id, at_ms, attempt, sentence) SELECT column1, column2, column3, column4 FROM (",
         ") WHERE column1 IS NOT NULL AND EXISTS (SELECT 1 FROM steps WHERE id = column1)",

@@ -48,7 +48,7 @@ async fn an_extraction_names_its_files_and_they_are_served_from_where_they_are()
     let files = given(&mut server, &mut worker).await.data_files;
     let named = |name: &str, content: &str| {
         let (hash, bytes) = (ContentHash::of(content.as_bytes()).to_string(), content.len() as u64);
-        Artifact { name: format!("points/{name}"), hash, bytes }
+        Artifact { name: format!("points/{name}"), hash, bytes, ..Artifact::default() }
     };
     let [image, text] = ["image.npy", "text.npy"].map(|name| named(name, &format!("content of {name}")));
     assert_eq!(files, [image.clone(), text.clone()]);

@@ -15,7 +15,7 @@ use tonic::Code;
 use crate::support::{Worker, YAML, catalog, start, start_with};
 
 /// A small file system of its own, gone with the value.
-struct Disk(tempfile::TempDir);
+pub(crate) struct Disk(tempfile::TempDir);
 
 impl Disk {
     /// `None`, and a line that says so, where mounting is not allowed.
@@ -23,7 +23,7 @@ impl Disk {
         Self::mount_sized(test, "2m")
     }
 
-    fn mount_sized(test: &str, size: &str) -> Option<Self> {
+    pub(crate) fn mount_sized(test: &str, size: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let options = format!("size={size}");
         if run(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder.path())) {
@@ -33,8 +33,14 @@ impl Disk {
         None
     }
 
-    fn home(&self) -> PathBuf {
+    pub(crate) fn home(&self) -> PathBuf {
         self.0.path().join("state")
+    }
+
+    /// Bytes that are taken.
+    pub(crate) fn used(&self) -> u64 {
+        let output = Command::new("df").args(["--output=used", "-B1"]).arg(self.0.path()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().lines().nth(1).unwrap().trim().parse().unwrap()
     }
 
     fn remount(&self, option: &str) {

@@ -262,6 +262,18 @@ impl Worker {
     /// Polls and takes the answer in: acknowledged reports leave the outbox, assignments are held.
     pub(crate) async fn poll(&mut self, server: &mut Server) -> PollResponse {
         let response = server.fleet.poll(self.request()).await.unwrap().into_inner();
+        self.take_in(&response);
+        response
+    }
+
+    /// Reports and asks for nothing.
+    pub(crate) async fn report_only(&mut self, server: &mut Server) {
+        let request = PollRequest { cpus_free: 0, ..self.request() };
+        let response = server.fleet.poll(request).await.unwrap().into_inner();
+        self.take_in(&response);
+    }
+
+    pub(crate) fn take_in(&mut self, response: &PollResponse) {
         self.outbox.retain(|report| report.sequence > response.acknowledged);
         for assignment in &response.assignments {
             let Assignment { step_id, attempt, lease, .. } = *assignment;
@@ -269,7 +281,6 @@ impl Worker {
             self.held.push(Held { step_id, attempt, lease });
         }
         self.held.retain(|held| !response.stop.contains(held));
-        response
     }
 
     pub(crate) fn started(&mut self, step: i64, attempt: u32, from_iteration: u64) {
@@ -327,7 +338,7 @@ pub(crate) fn failed(kind: &str) -> Event {
 /// Result of an extraction.
 pub(crate) fn extracted() -> Event {
     let hash = ContentHash::of(b"features").to_string();
-    let artifacts = vec![v1::Artifact { name: "features".to_owned(), hash, bytes: 8 }];
+    let artifacts = vec![v1::Artifact { name: "features".to_owned(), hash, bytes: 8, ..v1::Artifact::default() }];
     Event::Succeeded(v1::Succeeded { scores_json: String::new(), artifacts, seconds: 2.0 })
 }
 

@@ -12,7 +12,7 @@ async fn put(server: &mut Server, content: &[u8]) -> Artifact {
     let (hash, bytes) = (ContentHash::of(content).to_string(), content.len() as u64);
     let chunk = Chunk { hash: hash.clone(), bytes_total: bytes, offset: 0, data: content.to_vec(), checkpoint: false };
     server.blobs.put(tokio_stream::iter([chunk])).await.unwrap();
-    Artifact { name: "model".to_owned(), hash, bytes }
+    Artifact { name: "model".to_owned(), hash, bytes, ..Artifact::default() }
 }
 
 /// A coordinator with one run that has left a model, and others that are queued.

@@ -215,6 +215,10 @@ impl Submissions for Service {
         never()
     }
 
+    async fn thin_metrics(&self, _: Request<v1::ThinMetricsRequest>) -> Answer<v1::ThinMetricsResponse> {
+        never()
+    }
+
     async fn list_workers(&self, _: Request<v1::ListWorkersRequest>) -> Answer<v1::ListWorkersResponse> {
         Ok(Response::new(v1::ListWorkersResponse { workers: self.0.workers.clone(), halted: self.0.halted.clone() }))
     }

@@ -6,16 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use experiment_spec::artifacts::{EMBEDDINGS, MODEL};
+
 use crate::{
     checkpoint::{NamedTensor, Values, write_tensors},
     error::Result,
     method::{Embedding, EmbeddingValues, Outcome},
 };
-
-/// File of the embeddings.
-pub const EMBEDDINGS: &str = "embeddings.safetensors";
-/// File of the model.
-pub const MODEL: &str = "model.safetensors";
 
 /// Writes both files into `folder`, each whole or not at all; gives their paths.
 ///

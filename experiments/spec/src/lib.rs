@@ -4,6 +4,7 @@
 //! Entry points: `spec` reads a submission, `plan` expands it against a [`catalog::Catalog`],
 //! `table` turns records of scores into the paper's tables.
 
+pub mod artifacts;
 pub mod catalog;
 pub mod code;
 pub mod ids;

@@ -24,7 +24,7 @@ impl Watch<'_> {
             match room.put_file(&path) {
                 Ok((hash, bytes)) => {
                     hashes.push(hash);
-                    kept.push(Artifact { name, hash: hash.to_string(), bytes });
+                    kept.push(Artifact { name, hash: hash.to_string(), bytes, ..Artifact::default() });
                 }
                 Err(error) => {
                     failed = Some(events::failed(FailureKind::Killed, format!("{name} could not be kept: {error}")));

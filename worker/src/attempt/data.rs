@@ -29,7 +29,7 @@ impl Watch<'_> {
             return Err(wrong(format!("{} files, at most {MAX_FILES} are taken", files.len())));
         }
         let (mut laid_out, mut is_here) = (Vec::with_capacity(files.len()), true);
-        for Artifact { name, hash, bytes } in files {
+        for Artifact { name, hash, bytes, .. } in files {
             let place = place(&name).ok_or_else(|| wrong(format!("`{name}` is no name of a file in a folder")))?;
             let hash: ContentHash = hash.parse().map_err(|error| wrong(format!("{name}: {error}")))?;
             let own = self.own_file(&folders, place, (&hash, bytes));

@@ -135,7 +135,7 @@ pub(super) async fn poll(owner: &mut Owner, site: &mut Site) -> Answer<Polled> {
 }
 
 pub(super) fn succeeded() -> Event {
-    let artifact = Artifact { name: "features".to_owned(), hash: ContentHash::of(b""), bytes: 0 };
+    let artifact = Artifact { name: "features".to_owned(), hash: ContentHash::of(b""), bytes: 0, removed_at_ms: None };
     let json = r#"{"scores":[{"task":"image-to-text","normalisation":"none","map":0.5,"per_category":[],
         "precision_recall":[],"tied_share":0.0}],"kind":"cpu","selected_iteration":0,"facts":{}}"#;
     Event::Succeeded(Box::new(Outcome {
