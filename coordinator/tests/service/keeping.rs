@@ -1,6 +1,10 @@
 //! What stays of what runs leave, for how long, and within which bounds.
 
-use std::{path::Path, time::Duration};
+use std::{
+    fs::File,
+    path::Path,
+    time::{Duration, Instant, SystemTime},
+};
 
 use experiment_spec::{
     artifacts::{EMBEDDINGS, MODEL},
@@ -126,7 +130,7 @@ async fn what_another_run_still_keeps_stays_on_the_disk() {
     let model = put(&mut server, MODEL, b"equal").await;
     worker.succeed(2, 1, left(vec![model.clone()]));
     worker.poll(&mut server).await;
-    let early = std::time::Instant::now();
+    let early = Instant::now();
     while early.elapsed() < age / 2 {
         worker.poll(&mut server).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -149,7 +153,7 @@ async fn what_somebody_asks_for_stays_until_its_report_has_come() {
     let (mut server, mut worker) = all_at_work(keeping(home.path(), Keep::Nothing, Keep::All)).await;
     let model = put(&mut server, MODEL, b"equal").await;
     worker.succeed(2, 1, left(vec![model.clone()]));
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     while began.elapsed() < 3 * YOUTH {
         worker.poll(&mut server).await;
         let asked = HasRequest { hashes: vec![model.hash.clone()], checkpoint: false };
@@ -167,6 +171,24 @@ async fn what_somebody_asks_for_stays_until_its_report_has_come() {
     assert_eq!(server.states().await[2], "succeeded");
     server.shutdown().await;
     assert_eq!(verify(home.path()).await.unwrap(), [""; 0]);
+}
+
+#[tokio::test]
+async fn after_a_start_reports_have_time_to_come_before_anything_goes() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut server, mut worker) = all_at_work(keeping(home.path(), Keep::All, Keep::All)).await;
+    let model = put(&mut server, MODEL, b"equal").await;
+    worker.succeed(2, 1, left(vec![model]));
+    worker.poll(&mut server).await;
+    server.shutdown().await;
+    let hash = ContentHash::of(b"equal").to_string();
+    let file = File::open(home.path().join("blobs").join(&hash[..2]).join(hash)).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_hours(1)).unwrap();
+    let began = Instant::now();
+    let server = start_with(keeping(home.path(), Keep::Nothing, Keep::All)).await;
+    until_removed(home.path(), b"equal").await;
+    assert!(began.elapsed() >= YOUTH, "it went after {:?}", began.elapsed());
+    server.shutdown().await;
 }
 
 #[tokio::test]
