@@ -27,7 +27,10 @@ impl Fleet {
     }
 
     fn on(lab: Lab) -> Self {
-        let mut server = lab.start(&["serve", "--listen", "127.0.0.1:0", "--lease", "3s"], "serve.log");
+        let mut server = lab.start(
+            &["serve", "--listen", "127.0.0.1:0", "--lease", "3s", "--keep-models", "none", "--max-size", "1TiB"],
+            "serve.log",
+        );
         let line = server.wait_for("start a worker with", LIMIT);
         let url = line.rsplit(' ').next().unwrap().to_owned();
         Self { lab, url, _server: server }
@@ -96,6 +99,13 @@ fn a_run_goes_on_on_another_worker_where_the_killed_one_was_and_ends_with_the_sa
     let why = text(&fleet.lab.run(&["why", "2"]).stdout);
     assert!(why.contains(went_on) && why.contains("its lease ran out"), "{why}");
     assert_eq!(scores(&fleet.lab.home(), "travel"), undisturbed());
+    // Nobody asks for the model any more.
+    let no_model = "its model.safetensors is kept no more (`serve --keep-models none`)";
+    eventually("the model has gone", LIMIT, || fleet.history().last().is_some_and(|line| line == no_model));
+    let thinned = text(&fleet.lab.run(&["thin", "travel", "--points", "10"]).stdout);
+    assert!(thinned.starts_with("2 runs and extractions with more keep "), "{thinned}");
+    let said = fleet.history().pop().unwrap();
+    assert!(said.starts_with("its metrics were thinned from 85000 to "), "{said}");
 }
 
 /// `wikipedia-cnn` with features that mean nothing, so that nothing need be there to test with.

@@ -45,5 +45,5 @@ pub(super) async fn thin(global: &Global, args: ThinArgs) -> Outcome {
         }));
     }
     let verb = if dry_run { "would keep" } else { "keep" };
-    output::lines([format!("{steps} runs with more {verb} {points_after} of {points_before} points")])
+    output::lines([format!("{steps} runs and extractions with more {verb} {points_after} of {points_before} points")])
 }

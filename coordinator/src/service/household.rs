@@ -20,6 +20,7 @@ impl Owner {
         let mut transaction = Self::begin(&mut self.writer).await?;
         let unnamed = kept::set_removed(&mut transaction, rule, &due, now_ms).await?;
         transaction.commit().await.map_err(Refusal::from)?;
+        tracing::info!(count = due.len(), name = rule.name, rule = %rule.keep, "kept no more");
         if let Some(contents) = &self.contents {
             contents.remove_blobs(unnamed, youth);
         }
