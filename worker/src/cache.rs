@@ -27,11 +27,11 @@ const TRIES: u32 = 5;
 pub(crate) enum CacheError {
     #[error("{0}")]
     Disk(#[from] io::Error),
-    #[error("the coordinator does not have {0}; make the features again")]
+    #[error("the coordinator does not have {0}: submit again, and what is missing is made anew")]
     Absent(ContentHash),
     #[error("content {hash} could not be fetched: {status}")]
     Refused { hash: ContentHash, status: Box<tonic::Status> },
-    #[error("{path} is damaged and there is no other copy; make it again", path = .0.display())]
+    #[error("{path} is damaged and there is no other copy: remove it and submit again, and it is made anew", path = .0.display())]
     Damaged(PathBuf),
 }
 

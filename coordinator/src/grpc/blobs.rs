@@ -51,8 +51,11 @@ impl v1::blobs_server::Blobs for Blobs {
         let (stores, data) = ([self.store(false), self.store(true)], Arc::clone(&self.0.data_files));
         spawn_blocking(move || {
             let find = |hash: &ContentHash| {
-                let in_store = |store: &Arc<ContentStore>| Some((store.path(hash), store.bytes(hash)?));
-                stores.iter().find_map(in_store).or_else(|| data.find(hash))
+                let in_store = |store: &Arc<ContentStore>| {
+                    Some(Source { path: store.path(hash), bytes: store.bytes(hash)?, store: Some(Arc::clone(store)) })
+                };
+                let in_data = || data.find(hash).map(|(path, bytes)| Source { path, bytes, store: None });
+                stores.iter().find_map(in_store).or_else(in_data)
             };
             if let Err(status) = send(find, &request, &outlet) {
                 // The client may be gone; then nobody needs the reason.
@@ -128,33 +131,64 @@ impl Blobs {
     }
 }
 
-/// Reads a blob from the offset on, chunk by chunk, as fast as the client takes them.
+/// Where content is.
+struct Source {
+    path: PathBuf,
+    bytes: u64,
+    /// None: it is a file of a data set, which is not ours.
+    store: Option<Arc<ContentStore>>,
+}
+
+impl Source {
+    /// All of it was read and it is not what its hash says: nobody is to believe that it is here.
+    fn set_aside(self, hash: &ContentHash) -> Status {
+        let path = self.path.display();
+        tracing::error!(%path, "content is damaged");
+        match self.store.map(|store| store.remove(hash)) {
+            None => Status::data_loss(format!("{path} has changed since the coordinator was started")),
+            Some(Ok(())) => Status::data_loss(format!("{path} was damaged and has been removed")),
+            Some(Err(error)) => Status::data_loss(format!("{path} is damaged and could not be removed: {error}")),
+        }
+    }
+}
+
+/// Reads a blob from the offset on, chunk by chunk, as fast as the client takes them. What is sent from its beginning is
+/// checked on the way: who gets the last part has had whole content.
 fn send(
-    find: impl Fn(&ContentHash) -> Option<(PathBuf, u64)>,
+    find: impl Fn(&ContentHash) -> Option<Source>,
     request: &v1::GetRequest,
     outlet: &Outlet<v1::Chunk>,
 ) -> Result<(), Status> {
     let hash = convert::hash("hash", &request.hash).map_err(|e| refused(&e))?;
-    let Some((path, total)) = find(&hash) else {
+    let Some(source) = find(&hash) else {
         return Err(Status::not_found(format!("there is no content {hash}")));
     };
+    let total = source.bytes;
     if request.offset > total {
         return Err(Status::out_of_range(format!("offset: {} is past the {total} bytes of {hash}", request.offset)));
     }
-    let mut file = std::fs::File::open(path).map_err(|e| disk(&e))?;
+    let mut file = std::fs::File::open(&source.path).map_err(|e| disk(&e))?;
     file.seek(SeekFrom::Start(request.offset)).map_err(|e| disk(&e))?;
     let mut offset = request.offset;
+    let mut hasher = (offset == 0).then(blake3::Hasher::new);
     // At least one chunk, so that the size is told also of empty content.
     loop {
         let mut data = Vec::with_capacity(CHUNK_BYTES);
         (&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut data).map_err(|e| disk(&e))?;
         let read = data.len() as u64;
+        let is_last = read == 0 || offset + read >= total;
+        if let Some(hasher) = &mut hasher {
+            hasher.update(&data);
+            if is_last && ContentHash::from_bytes(*hasher.finalize().as_bytes()) != hash {
+                return Err(source.set_aside(&hash));
+            }
+        }
         let chunk = v1::Chunk { hash: request.hash.clone(), bytes_total: total, offset, data, checkpoint: false };
         if !outlet.pass_waiting(Ok(chunk)) {
             return Ok(());
         }
         offset += read;
-        if read == 0 || offset >= total {
+        if is_last {
             return Ok(());
         }
     }

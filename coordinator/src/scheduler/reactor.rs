@@ -61,7 +61,9 @@ pub(crate) struct PollAnswer {
 }
 
 /// Steps were queued in the store, extractions before what needs them.
-pub(crate) fn on_queued(scheduler: &mut Scheduler, steps: Vec<Step>) {
+pub(crate) fn on_queued(scheduler: &mut Scheduler, mut steps: Vec<Step>) {
+    // Extractions first, whatever their numbers: features that are gone are made by a step younger than its runs.
+    steps.sort_by_key(|step| step.needs.is_some());
     for mut step in steps {
         let waits = step.needs.is_some_and(|needs| scheduler.step(needs).is_some());
         step.phase = if waits { Phase::Waiting } else { Phase::Ready { not_before_ms: 0 } };

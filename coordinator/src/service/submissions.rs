@@ -1,9 +1,9 @@
 //! Submitting, cancelling, trying again: what the owner does for users.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use experiment_spec::{
-    ids::{StepId, SubmissionId, WorkerId},
+    ids::{ContentHash, StepId, SubmissionId, WorkerId},
     run::State,
 };
 use orchestrator_proto::fail_point;
@@ -16,6 +16,7 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
+    contents::Contents,
     scheduler::{
         queue::{Ask, Standing},
         reactor,
@@ -24,8 +25,11 @@ use crate::{
     store::{
         batch::Batch,
         error::Result,
-        queueing::{self, Again, Insert, Link},
-        snapshot, steps, submissions, workers,
+        queueing::{self, Again, Found, Insert, Link},
+        scores::{self, Artifact},
+        snapshot,
+        steps::{self, NewStep},
+        submissions, workers,
     },
 };
 
@@ -42,13 +46,15 @@ impl Owner {
             && !force
             && let Some(id) = submissions::latest_like(&mut self.writer, &new.name, &new.yaml).await?
             && self.is_same_plan(id, &planned).await?
+            && self.has_features(&planned).await?
         {
             return Ok(Submitted { id, resumed: true });
         }
         let now_ms = self.clock.now_ms();
         let mut transaction = Self::begin(&mut self.writer).await?;
         let id = submissions::insert(&mut transaction, &new, now_ms).await?;
-        let Queued { steps, asked } = queue(&mut transaction, id, &planned, force, now_ms).await?;
+        let Queued { steps, asked } =
+            queue(&mut transaction, self.contents.as_deref(), id, &planned, force, now_ms).await?;
         fail_point::passes("submission-before-commit");
         transaction.commit().await?;
         fail_point::passes("submission-before-answer");
@@ -59,6 +65,12 @@ impl Owner {
         reactor::on_queued(&mut self.scheduler, steps);
         self.committed(&[]);
         Ok(Submitted { id, resumed: false })
+    }
+
+    /// Whether the features are here that runs of a plan still need.
+    async fn has_features(&mut self, planned: &Planned) -> Result<bool> {
+        let known = queueing::find(&mut self.writer, planned.steps.iter().map(|step| step.fingerprint)).await?;
+        Ok(lost_features(&mut self.writer, self.contents.as_deref(), planned, &known, false).await?.is_empty())
     }
 
     /// Whether the steps of a stored submission are those of this plan: a newer program may compute
@@ -222,12 +234,14 @@ struct Queued {
 /// Links every planned step to a stored one, or makes it.
 async fn queue(
     db: &mut SqliteConnection,
+    contents: Option<&Contents>,
     submission: SubmissionId,
     planned: &Planned,
     force: bool,
     now_ms: i64,
 ) -> Result<Queued> {
     let known = queueing::find(&mut *db, planned.steps.iter().map(|step| step.fingerprint)).await?;
+    let lost = lost_features(&mut *db, contents, planned, &known, force).await?;
     let mut next_id = queueing::next_id(&mut *db).await?;
     let mut ids: Vec<StepId> = Vec::with_capacity(planned.steps.len());
     let (mut inserts, mut again, mut links) = (Vec::new(), Vec::new(), Vec::with_capacity(planned.steps.len()));
@@ -237,11 +251,12 @@ async fn queue(
         let is_run = new.needs.is_some();
         let id = match known.get(&new.fingerprint) {
             // What is forced is computed again, but not twice at a time; its features are not.
-            Some(found) if !(force && is_run && found.state == State::Succeeded) => {
+            Some(found) if !(force && is_run && found.state == State::Succeeded) && !lost.contains(&found.id) => {
                 already_scored += u32::from(is_run && found.state == State::Succeeded);
                 if found.state.next() == [State::Queued] {
                     let (resources, retries, expected_ms) = (new.resources.clone(), new.retries, new.expected_ms);
-                    again.push(Again { found: found.clone(), resources, retries, expected_ms });
+                    let needs = new.needs.map(|index| ids[index]);
+                    again.push(Again { found: Found { needs, ..found.clone() }, resources, retries, expected_ms });
                 }
                 found.id
             }
@@ -263,4 +278,24 @@ async fn queue(
         inserts.iter().map(|insert| insert.id).chain(again.iter().map(|again| again.found.id)).collect();
     let steps = snapshot::queued(db, &queued).await?;
     Ok(Queued { steps, asked: links.iter().map(|link| (link.step, link.ask)).collect() })
+}
+
+/// Extractions of a plan whose features are here no more, since they were damaged or somebody removed them, and that runs
+/// which are still to be computed need anew.
+async fn lost_features(
+    db: &mut SqliteConnection,
+    contents: Option<&Contents>,
+    planned: &Planned,
+    known: &HashMap<ContentHash, Found>,
+    force: bool,
+) -> Result<HashSet<StepId>> {
+    let Some(contents) = contents else { return Ok(HashSet::new()) };
+    let done = |step: &NewStep| known.get(&step.fingerprint).filter(|found| found.state == State::Succeeded);
+    let to_compute = planned.steps.iter().filter(|step| force || done(step).is_none());
+    let needed: BTreeSet<usize> = to_compute.filter_map(|run| run.needs).collect();
+    let made: Vec<StepId> =
+        needed.into_iter().filter_map(|index| done(&planned.steps[index])).map(|it| it.id).collect();
+    let left = scores::artifacts_of(db, &made).await?;
+    let is_lost = |artifact: &Artifact| contents.blobs.bytes(&artifact.hash) != Some(artifact.bytes);
+    Ok(left.into_iter().filter(|(_, features)| features.iter().any(is_lost)).map(|(id, _)| id).collect())
 }

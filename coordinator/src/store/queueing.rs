@@ -23,6 +23,7 @@ pub(crate) struct Found {
     pub(crate) id: StepId,
     pub(crate) state: State,
     pub(crate) attempt: AttemptNumber,
+    /// The extraction whose features it reads.
     pub(crate) needs: Option<StepId>,
     /// Number of the next step of this fingerprint.
     pub(crate) next_nonce: i64,
@@ -143,12 +144,12 @@ pub(crate) async fn queue_again(db: &mut SqliteConnection, again: &[Again], why:
     transitions::move_all(db, &moves.collect::<Vec<_>>()).await?;
     let sql = (
         "UPDATE steps SET retries = new.column2, resources_json = new.column3, expected_ms = new.column4,
-             paused_at_ms = NULL, priority = NULL FROM (",
+             needs = new.column5, paused_at_ms = NULL, priority = NULL FROM (",
         ") AS new WHERE new.column1 IS NOT NULL AND steps.id = new.column1",
     );
-    rows::execute(db, sql, again, 4, |row, of| {
+    rows::execute(db, sql, again, 5, |row, of| {
         row.push_bind(of.found.id.0).push_bind(of.retries).push_bind(json(&of.resources));
-        row.push_bind(of.expected_ms.map(u64::cast_signed));
+        row.push_bind(of.expected_ms.map(u64::cast_signed)).push_bind(of.found.needs.map(|needs| needs.0));
     })
     .await?;
     let line =

@@ -1,13 +1,18 @@
 //! Content by hash over the wire.
 
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
 use experiment_spec::ids::ContentHash;
 use orchestrator_proto::{
     CHUNK_BYTES,
-    v1::{Chunk, GetRequest, HasRequest},
+    v1::{CancelRequest, Chunk, GetRequest, HasRequest},
 };
 use tonic::Code;
 
-use crate::support::{Server, start};
+use crate::support::{Server, Worker, YAML, extracted, failed, scored, start};
 
 /// Content of two chunks and a bit.
 fn content() -> Vec<u8> {
@@ -97,4 +102,71 @@ async fn content_that_is_not_what_it_says_is_refused() {
     assert!(told(huge).contains("at most"));
     let asked = HasRequest { hashes: vec![hash], checkpoint: false };
     assert_eq!(server.blobs.has(asked).await.unwrap().into_inner().present, [false]);
+}
+
+/// Where the content of a hash is.
+fn path_of(home: &Path, hash: &str) -> PathBuf {
+    home.join("blobs").join(&hash[..2]).join(hash)
+}
+
+#[tokio::test]
+async fn damaged_content_is_never_handed_out_and_is_mended_by_who_has_it() {
+    let home = tempfile::tempdir().unwrap();
+    let mut server = start(home.path()).await;
+    let data = content();
+    let hash = ContentHash::of(&data).to_string();
+    put(&mut server, chunks(&hash, &data, data.len())).await.unwrap();
+    let path = path_of(home.path(), &hash);
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let status = get(&mut server, &hash, 0).await.unwrap_err();
+    let expected = format!("{} was damaged and has been removed", path.display());
+    assert_eq!((status.code(), status.message()), (Code::DataLoss, expected.as_str()));
+    assert_eq!(get(&mut server, &hash, 0).await.unwrap_err().code(), Code::NotFound);
+    assert!(!put(&mut server, chunks(&hash, &data, data.len())).await.unwrap(), "it is taken anew");
+    assert!(get(&mut server, &hash, 0).await.unwrap() == data);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn features_that_are_gone_are_made_anew_for_whoever_submits_again() {
+    let home = tempfile::tempdir().unwrap();
+    let mut server = start(home.path()).await;
+    let features = b"features";
+    let hash = ContentHash::of(features).to_string();
+    put(&mut server, chunks(&hash, features, features.len())).await.unwrap();
+    server.submit(YAML).await;
+    let mut worker = Worker::join(&mut server, "one", 4).await;
+    worker.poll(&mut server).await;
+    worker.started(1, 1, 0);
+    worker.succeed(1, 1, extracted());
+    worker.poll(&mut server).await;
+    worker.started(2, 1, 0);
+    worker.succeed(2, 1, scored(0.5));
+    for run in 3..=5 {
+        worker.started(run, 1, 0);
+        worker.succeed(run, 1, failed("data"));
+    }
+    worker.poll(&mut server).await;
+    assert_eq!(server.states().await, ["succeeded", "succeeded", "failed", "failed", "failed"]);
+
+    // While they are here nothing is made anew.
+    server.submit(YAML).await;
+    assert_eq!(server.states().await, ["succeeded", "succeeded", "queued", "queued", "queued"]);
+    server.submissions.cancel(CancelRequest { submission: "2".to_owned(), steps: vec![3, 4, 5] }).await.unwrap();
+    fs::remove_file(path_of(home.path(), &hash)).unwrap();
+    let answer = server.submit(YAML).await;
+    assert_eq!(answer.already_scored, 1);
+    assert_eq!(server.states().await, ["succeeded", "succeeded", "queued", "queued", "queued", "queued"]);
+    let given = worker.poll(&mut server).await.assignments;
+    assert_eq!(given.iter().map(|it| it.step_id).collect::<Vec<_>>(), [6], "the runs wait for their features");
+    assert_eq!(server.steps().await[2].needs, 6);
+    put(&mut server, chunks(&hash, features, features.len())).await.unwrap();
+    worker.started(6, 1, 0);
+    worker.succeed(6, 1, extracted());
+    let given = worker.poll(&mut server).await.assignments;
+    assert_eq!(given.len(), 3);
+    assert!(given.iter().all(|it| it.features[0].hash == hash));
+    server.shutdown().await;
 }

@@ -54,7 +54,7 @@ async fn an_extraction_names_its_files_and_they_are_served_from_where_they_are()
     assert_eq!(files, [image.clone(), text.clone()]);
     assert_eq!(get(&mut server, &image.hash).await.unwrap(), b"content of image.npy");
     let blobs = fs::read_dir(folder.path().join("home/blobs")).unwrap();
-    assert_eq!(blobs.count(), 1, "nothing was copied: the folder of what is on its way alone is there");
+    assert_eq!(blobs.count(), 2, "nothing was copied: the folder of what is on its way is there, and that of features");
 
     // Another file in its place is another content.
     fs::write(folder.path().join("points/image.npy"), "something else").unwrap();

@@ -14,6 +14,7 @@ use experiment_spec::{
 use orchestrator_coordinator::{Config, Coordinator, serve};
 use orchestrator_proto::{
     PROTOCOL_VERSION,
+    content::ContentStore,
     link::{Bearer, Link},
     records,
     v1::{
@@ -24,6 +25,9 @@ use orchestrator_proto::{
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tonic::transport::Channel;
+
+/// Features of every extraction.
+const FEATURES: &[u8] = b"features";
 
 pub(crate) const YAML: &str =
     "name: toy\ndatasets: [points]\nseeds: 2\nmethods:\n  - linear\n  - { method: linear, label: Steep, slope: 4 }\n";
@@ -85,7 +89,10 @@ pub(crate) async fn start(home: &Path) -> Server {
 }
 
 pub(crate) async fn start_with(config: Config) -> Server {
+    let blobs = config.home.join("blobs");
     let coordinator = Coordinator::open(config).await.unwrap();
+    // What extractions of played workers leave.
+    ContentStore::open(blobs).unwrap().put_bytes(FEATURES).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (stop, stopped) = oneshot::channel::<()>();
@@ -337,7 +344,7 @@ pub(crate) fn failed(kind: &str) -> Event {
 
 /// Result of an extraction.
 pub(crate) fn extracted() -> Event {
-    let hash = ContentHash::of(b"features").to_string();
+    let hash = ContentHash::of(FEATURES).to_string();
     let artifacts = vec![v1::Artifact { name: "features".to_owned(), hash, bytes: 8, ..v1::Artifact::default() }];
     Event::Succeeded(v1::Succeeded { scores_json: String::new(), artifacts, seconds: 2.0 })
 }

@@ -1,6 +1,8 @@
 //! The coordinator at work in the world: what arrives waits, is taken together, answered and held against the ledger; it dies
 //! and comes back.
 
+use std::collections::BTreeMap;
+
 use super::{
     checks,
     ledger::Verdict,
@@ -153,8 +155,7 @@ impl World {
         let Some((ledger, submitted)) = self.backup.take() else { return };
         self.seat.restore();
         self.ledger.restored(&ledger);
-        // Whoever waited for an answer then asks again, or has forgotten it.
-        self.submitted = submitted.into_iter().filter(|(_, id)| id.is_some()).collect();
+        self.submitted = submitted;
         self.unsure.clear();
         self.was_restored = true;
     }
@@ -167,6 +168,9 @@ impl World {
         self.say("the coordinator starts".to_owned());
         let stored = Stored::read(&self.seat.owner().readers).await;
         self.settle(&stored)?;
+        if self.was_restored {
+            self.recall(&stored);
+        }
         self.ledger.restarted(self.now_us);
         checks::compare_told(&self.ledger, &Told::read(&self.seat.owner().readers).await)?;
         checks::compare_memory(&self.ledger, self.seat.owner())?;
@@ -174,6 +178,20 @@ impl World {
         let start = self.starts;
         self.after(SWEEP_US, Due::Sweep { start });
         Ok(())
+    }
+
+    /// Who waited for an answer when the store was copied has it now if the copy has the submission; else they ask again, or
+    /// have forgotten it.
+    fn recall(&mut self, stored: &Stored) {
+        let ids: BTreeMap<&String, i64> = stored.submissions.iter().map(|(id, request)| (request, *id)).collect();
+        let known = std::mem::take(&mut self.submitted).into_iter();
+        self.submitted = known
+            .map(|(request, id)| {
+                let id = id.or_else(|| ids.get(&request).copied());
+                (request, id)
+            })
+            .filter(|(_, id)| id.is_some())
+            .collect();
     }
 
     /// What was acknowledged is in the store, and of what was being done when it died some first part.
