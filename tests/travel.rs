@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::{ffi::OsString, fs, path::Path, time::Duration};
+use std::{collections::HashSet, ffi::OsString, fs, path::Path, time::Duration};
 
 use common::{Lab, Running, eventually, scores, text};
 use experiment_spec::ids::ContentHash;
@@ -68,6 +68,21 @@ impl Fleet {
     }
 }
 
+/// How many connections a process has to an address.
+fn connections(process: &Running, url: &str) -> usize {
+    let port: u16 = url.rsplit(':').next().unwrap().parse().unwrap();
+    let sockets: HashSet<String> = fs::read_dir(format!("/proc/{}/fd", process.child.id()))
+        .unwrap()
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    // Columns: number, local and remote address in hexadecimal digits, state (01: established), ..., inode.
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let columns = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let to_port = format!(":{port:04X}");
+    columns.filter(|of| of[2].ends_with(&to_port) && of[3] == "01" && sockets.contains(of[9])).count()
+}
+
 fn undisturbed() -> String {
     let lab = Lab::new();
     let spec = lab.write("travel.yaml", SPEC);
@@ -86,6 +101,8 @@ fn a_run_goes_on_on_another_worker_where_the_killed_one_was_and_ends_with_the_sa
     // The content of a checkpoint goes when the coordinator has written down the next one.
     eventually("a checkpoint is with the coordinator", LIMIT, || !fleet.checkpoints().is_empty());
     let before = fleet.checkpoints();
+    // Heartbeats go over a connection of their own: behind a large content on a slow network they would come too late.
+    assert_eq!(connections(&first, &fleet.url), 2);
     eventually("it is written down", LIMIT, || !fleet.checkpoints().contains(&before[0]));
     kill_process(Pid::from_raw(first.child.id().cast_signed()).unwrap(), Signal::KILL).unwrap();
     let second = fleet.worker("second", &[]);

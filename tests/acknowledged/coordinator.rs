@@ -2,12 +2,16 @@
 
 use std::{net::TcpListener, os::unix::process::ExitStatusExt, time::Duration};
 
+use orchestrator_proto::content::ContentStore;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::common::{Lab, Running};
 
 /// For a process that is about to end.
 const LIMIT: Duration = Duration::from_mins(1);
+
+/// Features of every extraction.
+pub(crate) const FEATURES: &[u8] = b"features";
 
 pub(crate) struct Coordinator {
     lab: Lab,
@@ -19,7 +23,10 @@ pub(crate) struct Coordinator {
 impl Coordinator {
     pub(crate) fn new(lease: &'static str) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        Self { lab: Lab::new(), address: free.to_string(), lease, process: None }
+        let lab = Lab::new();
+        // What extractions of played workers leave.
+        ContentStore::open(lab.home().join("blobs")).unwrap().put_bytes(FEATURES).unwrap();
+        Self { lab, address: free.to_string(), lease, process: None }
     }
 
     /// Starts it, with a fail point if there is one; it may not listen yet when this returns.
