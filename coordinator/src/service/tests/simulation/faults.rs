@@ -136,10 +136,16 @@ impl World {
                     self.stop_attempt(site, key, Stop::Release);
                 }
             }
-            Fault::FreezeWorker { site, for_us } => self.sites[site].frozen_until_us = now_us + for_us,
+            // What stands still already stands still until the later of both ends.
+            Fault::FreezeWorker { site, for_us } => {
+                let site = &mut self.sites[site];
+                site.frozen_until_us = site.frozen_until_us.max(now_us + for_us);
+            }
             Fault::KillCoordinator => self.kill_coordinator().await,
             Fault::Commit { after, fate } => self.seat.doom(after, fate),
-            Fault::FreezeCoordinator { for_us } => self.frozen_until_us = now_us + for_us,
+            Fault::FreezeCoordinator { for_us } => {
+                self.frozen_until_us = self.frozen_until_us.max(now_us + for_us);
+            }
             Fault::SlowDisk { costs_us } => self.batch_costs_us = costs_us,
             Fault::SetClock { by_ms } => self.seat.clocks.set_wall_clock_by(by_ms),
             Fault::BackUp if self.seat.is_up() => {
