@@ -8,6 +8,7 @@ mod disk;
 mod faults;
 mod folder;
 mod keeping;
+mod large;
 mod lifecycle;
 mod limits;
 mod order;
