@@ -337,5 +337,10 @@ fn has_artifacts(report: &Report) -> bool {
 
 /// An artifact as an assignment names it.
 pub(crate) fn artifact(name: &str, content: &[u8]) -> Artifact {
-    Artifact { name: name.into(), hash: ContentHash::of(content).to_string(), bytes: content.len() as u64 }
+    Artifact {
+        name: name.into(),
+        hash: ContentHash::of(content).to_string(),
+        bytes: content.len() as u64,
+        ..Artifact::default()
+    }
 }

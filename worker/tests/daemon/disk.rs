@@ -177,7 +177,8 @@ fn content_without_room_fails_its_attempt_alone() {
     let (coordinator, daemon) = (&fixture.coordinator, fixture.daemon(|_| {}));
     let content = vec![7; 3 << 20];
     let hash = ContentHash::of(&content).to_string();
-    let features = Artifact { name: "features".into(), hash: hash.clone(), bytes: content.len() as u64 };
+    let features =
+        Artifact { name: "features".into(), hash: hash.clone(), bytes: content.len() as u64, ..Artifact::default() };
     coordinator.state().blobs.insert(hash, content);
     let assign = |attempt| {
         coordinator
