@@ -15,6 +15,9 @@ pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// A client that takes nothing of what it asked for, or sends nothing of what it began, for so long has gone astray.
 pub const STALL: Duration = Duration::from_secs(30);
 
+/// How often uploads that broke off long ago are looked for: a look into two folders.
+const TIDY: Duration = Duration::from_mins(10);
+
 /// Settings of a coordinator.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -38,6 +41,8 @@ pub struct Config {
     pub keep: KeepRules,
     /// A client that takes nothing of a stream for so long is cut off, and one that sends nothing of one is refused.
     pub stall: Duration,
+    /// How often uploads that broke off long ago are looked for, and removed.
+    pub tidy_every: Duration,
 }
 
 impl Config {
@@ -55,6 +60,7 @@ impl Config {
             max_bytes: 0,
             keep: KeepRules::default(),
             stall: STALL,
+            tidy_every: TIDY,
         }
     }
 

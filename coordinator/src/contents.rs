@@ -19,6 +19,10 @@ pub(crate) const BLOBS_FOLDER: &str = "blobs";
 /// Name of the folder of checkpoints: content by hash as well, which goes when its step needs it no more.
 pub(crate) const CHECKPOINTS_FOLDER: &str = "checkpoints";
 
+/// What came of a checkpoint that broke off is kept for so long: its attempt has made a newer one long before, which is
+/// other content.
+const PARTIAL_CHECKPOINT: Duration = Duration::from_hours(1);
+
 /// Both stores of content, and the bytes of them and of the database.
 #[derive(Debug)]
 pub(crate) struct Contents {
@@ -33,8 +37,9 @@ pub(crate) struct Contents {
 impl Contents {
     /// Opens the folders in a state folder; the error names which one.
     pub(crate) fn open(home: &Path, limit_bytes: u64) -> io::Result<Self> {
-        let store = |folder| ContentStore::open(home.join(folder)).map(Arc::new);
-        let (blobs, checkpoints) = (store(BLOBS_FOLDER)?, store(CHECKPOINTS_FOLDER)?);
+        let blobs = Arc::new(ContentStore::open(home.join(BLOBS_FOLDER))?);
+        let checkpoints = ContentStore::open(home.join(CHECKPOINTS_FOLDER))?;
+        let checkpoints = Arc::new(checkpoints.keeping_partial_for(PARTIAL_CHECKPOINT));
         let contents =
             Self { blobs, checkpoints, limit_bytes, bytes: AtomicU64::new(0), database_bytes: AtomicU64::new(0) };
         if limit_bytes > 0 {

@@ -75,12 +75,14 @@ struct Tasks {
     owner: JoinHandle<()>,
     sweeper: JoinHandle<()>,
     keeper: JoinHandle<()>,
+    tidier: JoinHandle<()>,
 }
 
 impl Drop for Tasks {
     fn drop(&mut self) {
         self.sweeper.abort();
         self.keeper.abort();
+        self.tidier.abort();
         self.owner.abort();
     }
 }
@@ -115,11 +117,13 @@ impl Coordinator {
         let sweeper = tokio::spawn(liveness::keep_sweeping(handle.clone(), config.lease));
         let keeper = Housekeeper::new(handle.clone(), readers.clone(), Arc::clone(&contents), &config);
         let keeper = tokio::spawn(keeper.keep_house());
+        let stores = [Arc::clone(&contents.blobs), Arc::clone(&contents.checkpoints)];
+        let tidier = tokio::spawn(liveness::keep_tidying(stores, config.tidy_every));
         let data_files = Arc::new(DataFiles::new(config.data_sets.clone()));
         let config = Arc::new(config);
         let transfers = Arc::new(Semaphore::new(MAX_TRANSFERS));
         let shared = Shared { config, handle, readers, live, telemetry, written, contents, data_files, transfers };
-        Ok(Self { shared, tasks: Tasks { owner: tokio::spawn(owner.run(receiver)), sweeper, keeper } })
+        Ok(Self { shared, tasks: Tasks { owner: tokio::spawn(owner.run(receiver)), sweeper, keeper, tidier } })
     }
 
     /// The services of `orchestrator.v1`, with their limits.

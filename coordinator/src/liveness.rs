@@ -1,6 +1,8 @@
 //! Duties on a timer: one pass each, and one dull loop.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use orchestrator_proto::content::ContentStore;
 
 use crate::service::{
     handle::{Command, Handle},
@@ -28,6 +30,28 @@ pub(crate) async fn keep_sweeping(handle: Handle, lease: Duration) {
             Err(Refusal::Stopping) => return,
             Err(error) => tracing::warn!(%error, "the fleet could not be looked at; tried again later"),
             Ok(_) => {}
+        }
+    }
+}
+
+/// Looks once for uploads that broke off and that nobody has gone on with for long; returns how many were removed.
+pub(crate) async fn tidy_one(store: &Arc<ContentStore>) -> std::io::Result<usize> {
+    let store = Arc::clone(store);
+    tokio::task::spawn_blocking(move || store.tidy()).await.map_err(std::io::Error::other)?
+}
+
+/// Tidies the stores up until the coordinator stops.
+pub(crate) async fn keep_tidying(stores: [Arc<ContentStore>; 2], every: Duration) {
+    let mut pause = tokio::time::interval(every);
+    pause.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        pause.tick().await;
+        for store in &stores {
+            match tidy_one(store).await {
+                Err(error) => tracing::warn!(%error, "what broke off long ago stays; tried again later"),
+                Ok(removed) if removed > 0 => tracing::info!(removed, "uploads that broke off long ago are gone"),
+                Ok(_) => {}
+            }
         }
     }
 }

@@ -18,18 +18,17 @@ use experiment_spec::ids::ContentHash;
 
 pub use self::writer::BlobWriter;
 
+/// What came of content on its way is kept for so long after the last byte of it, unless said otherwise.
+const KEEP_PARTIAL: Duration = Duration::from_hours(24);
+
 /// Bytes read or hashed at a time.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// What came of content that is being fetched is kept for so long after the last byte of it.
-const KEEP_PARTIAL: Duration = Duration::from_hours(24);
-/// How the names begin of files that a later fetch may go on with.
-const RESUMABLE: &str = "fetch-";
-
-/// A folder of content, each file named by its hash. Cheap to clone: it is only the path.
+/// A folder of content, each file named by its hash. Cheap to clone: it is little more than the path.
 #[derive(Clone, Debug)]
 pub struct ContentStore {
     root: PathBuf,
+    keep_partial: Duration,
 }
 
 /// Puts the path in front of what the operating system says.
@@ -61,23 +60,22 @@ pub(crate) fn hash_of(reader: &mut impl Read) -> io::Result<(ContentHash, u64)> 
 
 impl ContentStore {
     /// Opens the store in `root`, which is made when it is missing, and removes what writers that are
-    /// gone have left half done. Writers that are at work in other processes are left alone.
+    /// gone have left half done, as [`ContentStore::tidy`] does.
     ///
     /// # Errors
     /// When the folder cannot be made or read: the error names the path.
     pub fn open(root: impl Into<PathBuf>) -> io::Result<Self> {
-        let store = Self { root: root.into() };
+        let store = Self { root: root.into(), keep_partial: KEEP_PARTIAL };
         let partial = store.partial_folder();
         fs::create_dir_all(&partial).map_err(at(&partial))?;
-        for entry in fs::read_dir(&partial).map_err(at(&partial))? {
-            let path = entry.map_err(at(&partial))?.path();
-            // A writer holds the lock of its file as long as it lives, whatever ends it.
-            let abandoned = File::open(&path).is_ok_and(|file| file.try_lock().is_ok() && !may_go_on(&path, &file));
-            if abandoned {
-                fs::remove_file(&path).or_else(absent_is_fine).map_err(at(&path))?;
-            }
-        }
+        store.tidy()?;
         Ok(store)
+    }
+
+    /// The same store, which keeps what broke off for so long.
+    #[must_use]
+    pub fn keeping_partial_for(self, keep_partial: Duration) -> Self {
+        Self { keep_partial, ..self }
     }
 
     fn partial_folder(&self) -> PathBuf {
@@ -219,13 +217,6 @@ impl ContentStore {
         }
         Ok(folder)
     }
-}
-
-/// Whether a later fetch may go on with this file, which nobody is at work on.
-fn may_go_on(path: &Path, file: &File) -> bool {
-    let is_resumable = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(RESUMABLE));
-    let written = file.metadata().and_then(|metadata| metadata.modified());
-    is_resumable && written.is_ok_and(|at| SystemTime::now().duration_since(at).unwrap_or_default() < KEEP_PARTIAL)
 }
 
 fn absent_is_fine(error: io::Error) -> io::Result<()> {

@@ -3,6 +3,7 @@
 
 pub(crate) mod room;
 mod transfer;
+mod upload;
 
 use std::{
     collections::HashMap,
@@ -16,7 +17,7 @@ use experiment_spec::{ids::ContentHash, run::FailureKind};
 use orchestrator_proto::{content::ContentStore, link::Link, v1::Artifact};
 use retrieval::checkpoint::CheckpointFile;
 
-use self::{room::Room, transfer::Transfers};
+use self::{room::Room, transfer::Transfers, upload::Source};
 use crate::backoff::Backoff;
 
 /// How often a transfer that the coordinator refuses is tried.
@@ -164,13 +165,11 @@ impl Cache {
         for artifact in artifacts {
             let hash: ContentHash =
                 artifact.hash.parse().map_err(|_| CacheError::Damaged(PathBuf::from(&artifact.name)))?;
-            if self.transfers.has(&hash, false).await? {
-                continue;
-            }
+            let Some(offset) = self.transfers.lacks(&hash, false).await? else { continue };
             if !self.is_whole(&hash).await? {
                 return Err(CacheError::Damaged(self.blobs.path(&hash)));
             }
-            self.transfers.send(&self.blobs.path(&hash), &hash).await?;
+            self.transfers.send(Source::Stored(&self.blobs.path(&hash)), &hash, offset).await?;
         }
         Ok(())
     }
@@ -180,9 +179,9 @@ impl Cache {
     /// # Errors
     /// Whatever the coordinator answers.
     pub(crate) async fn send_checkpoint(&self, file: CheckpointFile, hash: ContentHash) -> Result<(), CacheError> {
-        if self.transfers.has(&hash, true).await? {
-            return Ok(());
+        match self.transfers.lacks(&hash, true).await? {
+            None => Ok(()),
+            Some(offset) => self.transfers.send(Source::Checkpoint(Arc::new(file)), &hash, offset).await,
         }
-        self.transfers.send_checkpoint(file, &hash).await
     }
 }

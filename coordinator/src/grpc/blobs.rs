@@ -7,7 +7,11 @@ use std::{
 };
 
 use experiment_spec::ids::ContentHash;
-use orchestrator_proto::{CHUNK_BYTES, content::ContentStore, convert, v1};
+use orchestrator_proto::{
+    CHUNK_BYTES,
+    content::{BlobWriter, ContentStore},
+    convert, v1,
+};
 use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking, time::timeout};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -38,8 +42,12 @@ impl v1::blobs_server::Blobs for Blobs {
         let hashes: Result<Vec<_>, _> = hashes.iter().map(|hash| convert::hash("hashes", hash)).collect();
         let hashes = hashes.map_err(|e| refused(&e))?;
         let content = self.store(checkpoint);
-        let present = spawn_blocking(move || hashes.iter().map(|hash| content.want(hash)).collect());
-        Ok(Response::new(v1::HasResponse { present: present.await.map_err(|e| gone(&e))? }))
+        let looked = spawn_blocking(move || {
+            let look = |hash| if content.want(hash) { (true, 0) } else { (false, content.partial_bytes(hash)) };
+            hashes.iter().map(look).unzip()
+        });
+        let (present, partial_bytes) = looked.await.map_err(|e| gone(&e))?;
+        Ok(Response::new(v1::HasResponse { present, partial_bytes }))
     }
 
     type GetStream = Messages<v1::Chunk>;
@@ -83,7 +91,9 @@ impl v1::blobs_server::Blobs for Blobs {
         if content.want(&hash) {
             return Ok(Response::new(v1::PutResponse { already_present: true }));
         }
-        let mut writer = spawn_blocking(move || content.writer()).await.map_err(|e| gone(&e))?.map_err(|e| disk(&e))?;
+        let offset = first.offset;
+        let begun = spawn_blocking(move || begin(&content, &hash, offset, total));
+        let mut writer = begun.await.map_err(|e| gone(&e))??;
         let mut next = Some(first);
         while let Some(chunk) = next {
             if chunk.offset != writer.bytes() {
@@ -91,6 +101,7 @@ impl v1::blobs_server::Blobs for Blobs {
                 return Err(Status::invalid_argument(sentence));
             }
             if writer.bytes() + chunk.data.len() as u64 > total {
+                writer.discard();
                 return Err(Status::invalid_argument(format!(
                     "more than the {total} bytes that the first chunk names"
                 )));
@@ -150,6 +161,19 @@ impl Source {
             Some(Err(error)) => Status::data_loss(format!("{path} is damaged and could not be removed: {error}")),
         }
     }
+}
+
+/// Goes on with an upload at the offset where it broke off, or begins it. What breaks off is kept for the next try.
+fn begin(content: &ContentStore, hash: &ContentHash, offset: u64, total: u64) -> Result<BlobWriter, Status> {
+    let mut writer = content.resume(hash).map_err(|e| disk(&e))?;
+    if offset == 0 && writer.bytes() > 0 {
+        writer.begin_again().map_err(|e| disk(&e))?;
+    }
+    if writer.bytes() != offset || offset > total {
+        let sentence = format!("offset: {} of {total} bytes are here, found {offset}; begin at 0", writer.bytes());
+        return Err(Status::out_of_range(sentence));
+    }
+    Ok(writer)
 }
 
 /// Reads a blob from the offset on, chunk by chunk, as fast as the client takes them. What is sent from its beginning is

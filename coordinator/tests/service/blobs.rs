@@ -12,16 +12,25 @@ use orchestrator_proto::{
 };
 use tonic::Code;
 
-use crate::support::{Server, Worker, YAML, extracted, failed, scored, start};
+use crate::{
+    support::{Server, Worker, YAML, extracted, failed, scored, start},
+    uploads::partial_bytes,
+};
 
 /// Content of two chunks and a bit.
-fn content() -> Vec<u8> {
+pub(crate) fn content() -> Vec<u8> {
     (0..2 * CHUNK_BYTES + 3).map(|index| u8::try_from(index % 251).unwrap()).collect()
 }
 
-fn chunks(hash: &str, data: &[u8], total: usize) -> Vec<Chunk> {
-    data.chunks(CHUNK_BYTES)
-        .scan(0, |offset, part| {
+pub(crate) fn chunks(hash: &str, data: &[u8], total: usize) -> Vec<Chunk> {
+    chunks_from(hash, data, total, 0)
+}
+
+/// Those after the first `from` bytes.
+pub(crate) fn chunks_from(hash: &str, data: &[u8], total: usize, from: usize) -> Vec<Chunk> {
+    data[from..]
+        .chunks(CHUNK_BYTES)
+        .scan(from as u64, |offset, part| {
             let chunk = Chunk {
                 hash: hash.to_owned(),
                 bytes_total: total as u64,
@@ -35,12 +44,12 @@ fn chunks(hash: &str, data: &[u8], total: usize) -> Vec<Chunk> {
         .collect()
 }
 
-async fn put(server: &mut Server, chunks: Vec<Chunk>) -> Result<bool, tonic::Status> {
+pub(crate) async fn put(server: &mut Server, chunks: Vec<Chunk>) -> Result<bool, tonic::Status> {
     let response = server.blobs.put(tokio_stream::iter(chunks)).await;
     response.map(|response| response.into_inner().already_present)
 }
 
-async fn get(server: &mut Server, hash: &str, offset: u64) -> Result<Vec<u8>, tonic::Status> {
+pub(crate) async fn get(server: &mut Server, hash: &str, offset: u64) -> Result<Vec<u8>, tonic::Status> {
     let mut stream = server.blobs.get(GetRequest { hash: hash.to_owned(), offset }).await?.into_inner();
     let mut data = Vec::new();
     while let Some(chunk) = stream.message().await? {
@@ -88,8 +97,9 @@ async fn content_that_is_not_what_it_says_is_refused() {
     assert_eq!(refused.code(), Code::DataLoss);
     let short = put(&mut server, chunks(&hash, &data[..9], data.len())).await.unwrap_err();
     assert_eq!(told(short), format!("content ends after 9 of {} bytes", data.len()));
-    let long = put(&mut server, chunks(&hash, &data, 9)).await.unwrap_err();
-    assert_eq!(told(long), "more than the 9 bytes that the first chunk names");
+    let long = put(&mut server, chunks(&hash, &data, CHUNK_BYTES + 9)).await.unwrap_err();
+    assert_eq!(told(long), format!("more than the {} bytes that the first chunk names", CHUNK_BYTES + 9));
+    assert_eq!(partial_bytes(&mut server, &hash).await, 0, "whatever it is, it is not this");
     let mut gap = chunks(&hash, &data, data.len());
     gap.remove(1);
     let gap = put(&mut server, gap).await.unwrap_err();

@@ -2,6 +2,7 @@
 
 mod blobs;
 mod checkpoints;
+mod cutting;
 mod data;
 mod details;
 mod disk;
@@ -15,5 +16,6 @@ mod order;
 mod programs;
 mod support;
 mod upkeep;
+mod uploads;
 mod users;
 mod year;

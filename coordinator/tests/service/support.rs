@@ -76,6 +76,7 @@ pub(crate) fn catalog() -> Catalog {
 
 /// A running server.
 pub(crate) struct Server {
+    pub(crate) address: String,
     pub(crate) coordinator: Coordinator,
     pub(crate) submissions: SubmissionsClient<Link>,
     pub(crate) fleet: FleetClient<Link>,
@@ -94,12 +95,14 @@ pub(crate) async fn start_with(config: Config) -> Server {
     // What extractions of played workers leave.
     ContentStore::open(blobs).unwrap().put_bytes(FEATURES).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let address = listener.local_addr().unwrap().to_string();
     let (stop, stopped) = oneshot::channel::<()>();
     let routes = coordinator.routes();
     let serving = tokio::spawn(serve(listener, routes, async { drop(stopped.await) }));
-    let channel = Bearer::default().over(Channel::from_shared(url).unwrap().connect().await.unwrap());
+    let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let channel = Bearer::default().over(channel);
     Server {
+        address,
         coordinator,
         submissions: SubmissionsClient::new(channel.clone()),
         fleet: FleetClient::new(channel.clone()),
@@ -112,7 +115,7 @@ pub(crate) async fn start_with(config: Config) -> Server {
 impl Server {
     /// Stops in good order.
     pub(crate) async fn shutdown(self) {
-        let Server { coordinator, submissions, fleet, blobs, stop, serving } = self;
+        let Server { coordinator, submissions, fleet, blobs, stop, serving, .. } = self;
         drop((submissions, fleet, blobs));
         stop.send(()).unwrap();
         serving.await.unwrap().unwrap();

@@ -68,9 +68,12 @@ impl Room {
         Ok(put)
     }
 
-    /// Removes contents until no more than the limit are left, with so many bytes that are still to come. Reads the folder:
-    /// not to be called from an async task.
+    /// Removes fetches that broke off a day ago, and contents until no more than the limit are left, with so many bytes that
+    /// are still to come. Reads the folder: not to be called from an async task.
     pub(crate) fn tidy(&self, coming_bytes: u64) {
+        if let Err(error) = self.blobs.tidy() {
+            tracing::warn!(%error, "what broke off long ago stays in the cache");
+        }
         let Some(limit) = self.limit_bytes else { return };
         let mut here = match self.blobs.list() {
             Ok(here) => here,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use experiment_spec::ids::ContentHash;
-use orchestrator_proto::{content::ContentStore, v1::attempt_event::Event};
+use orchestrator_proto::{CHUNK_BYTES, content::ContentStore, v1::attempt_event::Event};
 
 use crate::{
     Test,
@@ -15,6 +15,8 @@ use crate::{
 pub(crate) const TESTS: &[Test] = &[
     ("a_fetch_that_broke_off_goes_on_where_it_was", a_fetch_that_broke_off_goes_on_where_it_was),
     ("what_broke_off_and_is_damaged_is_fetched_anew", what_broke_off_and_is_damaged_is_fetched_anew),
+    ("an_upload_that_broke_off_goes_on_where_it_was", an_upload_that_broke_off_goes_on_where_it_was),
+    ("an_upload_onto_something_else_begins_again", an_upload_onto_something_else_begins_again),
     ("a_full_cache_keeps_what_is_used_and_what_came_last", a_full_cache_keeps_what_is_used_and_what_came_last),
     ("what_was_used_again_outlives_what_came_after_it", what_was_used_again_outlives_what_came_after_it),
     ("what_the_coordinator_does_not_have_stays", what_the_coordinator_does_not_have_stays),
@@ -71,6 +73,38 @@ fn what_broke_off_and_is_damaged_is_fetched_anew() {
     reads(coordinator, 1, &content('a'));
     assert_eq!(coordinator.state().offsets, [0, 3_000, 0], "thrown away once, when all of it was there");
     fixture.end(daemon).unwrap();
+}
+
+fn an_upload_that_broke_off_goes_on_where_it_was() {
+    let (fixture, daemon) = Fixture::at_work();
+    let coordinator = &fixture.coordinator;
+    coordinator.state().puts_break_after = vec![0, 1, 3];
+    coordinator.assign(1, 1, &step("large", 1));
+    let Event::Succeeded(succeeded) = coordinator.last_word(1, 1) else { panic!("a result") };
+    let chunk = CHUNK_BYTES as u64;
+    let state = coordinator.state();
+    assert_eq!(state.puts_from, [0, 3 * chunk, 4 * chunk, 4 * chunk]);
+    assert_eq!(state.blobs[&succeeded.artifacts[0].hash].len() as u64, succeeded.artifacts[0].bytes);
+    drop(state);
+    fixture.end(daemon).unwrap();
+}
+
+fn an_upload_onto_something_else_begins_again() {
+    let fixture = Fixture::new();
+    let coordinator = &fixture.coordinator;
+    // What it leaves is the same every time, so that it can be said before what the coordinator has of it.
+    let first = fixture.daemon(|_| {});
+    coordinator.assign(1, 1, &step("large", 1));
+    let Event::Succeeded(succeeded) = coordinator.last_word(1, 1) else { panic!("a result") };
+    let hash = &succeeded.artifacts[0].hash;
+    let content = coordinator.state().blobs.remove(hash).unwrap();
+    coordinator.state().partial.insert(hash.clone(), vec![0; 70_000]);
+    coordinator.assign(2, 1, &step("large", 2));
+    assert!(matches!(coordinator.last_word(2, 1), Event::Succeeded(_)));
+    assert_eq!(coordinator.state().puts_from, [0, 70_000, 0]);
+    assert_eq!(coordinator.state().asked, 2, "once for each of both: it is one try");
+    assert!(coordinator.state().blobs[hash] == content);
+    fixture.end(first).unwrap();
 }
 
 fn a_full_cache_keeps_what_is_used_and_what_came_last() {

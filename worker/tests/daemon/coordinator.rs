@@ -56,6 +56,14 @@ pub(crate) struct State {
     pub(crate) blobs: BTreeMap<String, Vec<u8>>,
     /// Number of reports that were there when content came.
     pub(crate) puts: Vec<usize>,
+    /// What came of contents whose upload broke off.
+    pub(crate) partial: BTreeMap<String, Vec<u8>>,
+    /// Questions what is here.
+    pub(crate) asked: usize,
+    /// From where uploads began.
+    pub(crate) puts_from: Vec<u64>,
+    /// After so many chunks the next upload breaks off, the last entry first.
+    pub(crate) puts_break_after: Vec<usize>,
     pub(crate) gets: Vec<String>,
     /// From where each of them began.
     pub(crate) offsets: Vec<u64>,
@@ -273,12 +281,15 @@ impl Blobs for Coordinator {
     type GetStream = tokio_stream::Iter<std::vec::IntoIter<Result<Chunk, Status>>>;
 
     async fn has(&self, request: Request<HasRequest>) -> Result<Response<HasResponse>, Status> {
-        let state = self.state();
+        let mut state = self.state();
+        state.asked += 1;
         if state.blobs_away {
             return Err(Status::unavailable("away"));
         }
-        let present = request.into_inner().hashes.iter().map(|hash| state.blobs.contains_key(hash)).collect();
-        Ok(Response::new(HasResponse { present }))
+        let hashes = request.into_inner().hashes;
+        let present = hashes.iter().map(|hash| state.blobs.contains_key(hash)).collect();
+        let partial_bytes = hashes.iter().map(|hash| state.partial.get(hash).map_or(0, Vec::len) as u64).collect();
+        Ok(Response::new(HasResponse { present, partial_bytes }))
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<Self::GetStream>, Status> {
@@ -310,19 +321,29 @@ impl Blobs for Coordinator {
     async fn put(&self, request: Request<Streaming<Chunk>>) -> Result<Response<PutResponse>, Status> {
         let mut chunks = request.into_inner();
         let (mut hash, mut bytes_total, mut content) = (String::new(), 0, Vec::new());
+        let mut breaks_after = self.state().puts_break_after.pop();
         while let Some(chunk) = chunks.message().await? {
             if chunk.checkpoint && self.state().stalls_checkpoints {
                 self.state().stalled += 1;
                 std::future::pending::<()>().await;
             }
-            if content.is_empty() {
+            if hash.is_empty() {
                 (hash, bytes_total) = (chunk.hash, chunk.bytes_total);
+                self.state().puts_from.push(chunk.offset);
+                content = self.state().partial.remove(&hash).filter(|_| chunk.offset > 0).unwrap_or_default();
             }
+            if breaks_after == Some(0) {
+                self.state().partial.insert(hash, content);
+                return Err(Status::unavailable("the network is cut"));
+            }
+            breaks_after = breaks_after.map(|chunks| chunks - 1);
             assert_eq!(chunk.offset, content.len() as u64);
             content.extend(chunk.data);
         }
         assert_eq!(bytes_total, content.len() as u64);
-        assert_eq!(hash, ContentHash::of(&content).to_string());
+        if hash != ContentHash::of(&content).to_string() {
+            return Err(Status::data_loss("it is something else"));
+        }
         let mut state = self.state();
         let reports = state.reports.iter().filter(|report| has_artifacts(report)).count();
         state.puts.push(reports);
