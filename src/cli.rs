@@ -163,6 +163,9 @@ pub(crate) enum Command {
     /// Remove contents (models, features, embeddings) that nothing in the database names; a coordinator may be at work
     #[command(after_help = "Example: orchestrator gc --dry-run")]
     Gc {
+        /// Remove from this mirror (`worker --mirror`) instead: what this state folder's database does not name
+        #[arg(long, value_name = "URL")]
+        mirror: Option<String>,
         /// Only what came, or was last wanted, so long ago
         #[arg(long, default_value = "7d", value_name = "TIME", value_parser = humantime::parse_duration)]
         older_than: std::time::Duration,

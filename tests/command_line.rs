@@ -159,3 +159,29 @@ fn why_tells_what_a_run_waits_for() {
     let missing = lab.run(&["why", "99"]);
     assert_eq!(missing.status.code(), Some(2), "{}", text(&missing.stderr));
 }
+
+#[test]
+fn a_mirror_is_refused_when_its_url_names_none_and_is_looked_at_when_it_does() {
+    let lab = Lab::new();
+    for verb in [&["worker", "--coordinator", "http://127.0.0.1:9"][..], &["gc"]] {
+        let output = lab.run(&[verb, &["--mirror", "/shared/folder"]].concat());
+        assert_eq!(output.status.code(), Some(2));
+        let refused = text(&output.stderr);
+        assert!(
+            refused.contains("mirror /shared/folder: no such kind of mirror is known; expected s3://"),
+            "{refused}"
+        );
+    }
+    let folder = lab.folder.path().join("mirror");
+    let url = format!("file://{}", folder.display());
+    let doctor = || {
+        let output = lab.command(&["--json", "doctor"]).env("ORCHESTRATOR_MIRROR", &url).output().unwrap();
+        let findings = text(&output.stdout);
+        let finding = findings.lines().find(|line| line.contains(r#""what":"mirror""#)).expect("it is looked at");
+        serde_json::from_str::<serde_json::Value>(finding).unwrap()["ok"] == true
+    };
+    assert!(!doctor());
+    std::fs::create_dir(&folder).unwrap();
+    assert!(doctor());
+    assert!(!text(&lab.run(&["doctor"]).stdout).contains("mirror"), "none is named");
+}

@@ -25,7 +25,7 @@ const CRATES: [(&str, &[&str]); 7] = [
 ];
 
 /// Crates from outside that only some of ours may import; a `*` at the end stands for any ending.
-const OWNED: [(&str, &[&str]); 19] = [
+const OWNED: [(&str, &[&str]); 21] = [
     ("candle-*", &["retrieval"]),
     ("gemm*", &["retrieval"]),
     ("safetensors", &["retrieval"]),
@@ -40,7 +40,9 @@ const OWNED: [(&str, &[&str]); 19] = [
     ("hyper*", &["orchestrator-dashboard", "orchestrator"]),
     ("tokio-rustls", &["orchestrator"]),
     ("rcgen", &["orchestrator"]),
-    ("reqwest", &[]),
+    ("object_store", &["orchestrator-proto"]),
+    ("reqwest", &["orchestrator-proto"]),
+    ("rustls", &["orchestrator-proto"]),
     ("maud", &["orchestrator-dashboard"]),
     ("clap*", &["orchestrator"]),
     ("saphyr*", &["experiment-spec"]),

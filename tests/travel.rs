@@ -152,3 +152,37 @@ fn a_worker_needs_no_data_set_of_its_own() {
     let below = |folder: &str| fleet.lab.folder.path().join(folder).join("blobs").join(&name[..2]).join(&name);
     assert!(below("bare").is_file() && !below("state").exists(), "fetched, and served from where it was");
 }
+
+#[test]
+fn a_second_worker_gets_from_the_mirror_what_the_first_one_got_and_made() {
+    let lab = Lab::new();
+    let data = lab.home().join("data/wikipedia-cnn");
+    fs::create_dir_all(&data).unwrap();
+    made_up(&data);
+    let mirror = lab.folder.path().join("mirror");
+    fs::create_dir(&mirror).unwrap();
+    let url = format!("file://{}", mirror.display());
+    let fleet = Fleet::on(lab);
+    let first = fleet.worker("first", &["--mirror", &url]);
+    let spec = |dims: u8| {
+        format!("name: travel\ndatasets: [wikipedia-cnn]\nseeds: 1\nmethods: [{{ method: cfa, dims: {dims} }}]\n")
+    };
+    assert_eq!(fleet.submit(&spec(5)).wait(LIMIT), 0, "{}", first.output());
+    let objects = || -> Vec<OsString> {
+        let folders = fs::read_dir(&mirror).unwrap().flatten();
+        folders.flat_map(|entry| fs::read_dir(entry.path()).unwrap().flatten()).map(|it| it.file_name()).collect()
+    };
+    eventually("three files and their features are in the mirror", LIMIT, || objects().len() == 4);
+    drop(first);
+    let mut submit = fleet.submit(&spec(4));
+    let is_queued = || text(&fleet.lab.run(&["--json", "show", "3"]).stdout).contains("queued");
+    eventually("another run is queued", LIMIT, is_queued);
+    // The coordinator loses the features now: there is one place left to get them from.
+    let blob = |name: &OsString| fleet.lab.home().join("blobs").join(&name.to_str().unwrap()[..2]).join(name);
+    let removed = objects().iter().filter(|name| fs::remove_file(blob(name)).is_ok()).count();
+    assert_eq!(removed, 1);
+    let second = fleet.worker("second", &["--mirror", &url]);
+    assert_eq!(submit.wait(LIMIT), 0, "{}", second.output());
+    let shown = text(&fleet.lab.run(&["--json", "show", "1"]).stdout);
+    assert_eq!(shown.matches("started on").count(), 1, "the features were made once: {shown}");
+}

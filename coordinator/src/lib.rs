@@ -27,4 +27,4 @@ pub use coordinator::{Coordinator, Metrics, serve};
 pub use data_files::DataSetFiles;
 pub use error::OpenError;
 pub use keep::{Keep, KeepRules, NoKeepRule};
-pub use upkeep::{Copied, CopyError, Removed, backup, gc, restore, verify};
+pub use upkeep::{Copied, CopyError, Removed, backup, gc, gc_mirror, restore, verify};

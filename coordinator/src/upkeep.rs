@@ -1,6 +1,8 @@
 //! Looking after a state folder, also one at work: copies of it (the database as it was at one moment, and every content that
 //! it names), and removing what it does not name.
 
+mod mirrored;
+
 use std::{
     collections::HashSet,
     fs::{self, File},
@@ -19,6 +21,8 @@ use crate::{
     lock::{FolderLock, LockError},
     store::copy,
 };
+
+pub use self::mirrored::gc_mirror;
 
 /// What a copy holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -8,6 +8,7 @@ pub mod fail_point;
 pub mod file_hashes;
 pub mod frames;
 pub mod link;
+pub mod mirror;
 pub mod records;
 pub mod room;
 

@@ -136,6 +136,10 @@ pub(crate) struct WorkerArgs {
     /// How much of the contents it has fetched or made it keeps while no run needs them, the latest used; 0 = all
     #[arg(long, default_value = "50GiB", value_name = "SIZE", value_parser = free_bytes)]
     pub(crate) cache: u64,
+    /// Shared folder or bucket (`file:///FOLDER`, `s3://BUCKET/PREFIX`) that contents are looked for in before the coordinator
+    /// is asked, and put in for other workers; keys of a bucket come from the usual AWS_* variables
+    #[arg(long, env = "ORCHESTRATOR_MIRROR", value_name = "URL")]
+    pub(crate) mirror: Option<String>,
     /// How often a run's newest checkpoint is sent to the coordinator, so that another worker can go on from it; 0 = only
     /// when this worker gives the run back
     #[arg(long, default_value = "60s", value_name = "TIME", value_parser = interval)]

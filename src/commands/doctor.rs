@@ -1,6 +1,6 @@
 //! `doctor`: what this machine can do, and what would stand in the way.
 
-use orchestrator_proto::room::free_bytes;
+use orchestrator_proto::{mirror::Mirror, room::free_bytes};
 use retrieval::nn::gemm::SimdLevel;
 use serde::Serialize;
 
@@ -35,6 +35,7 @@ pub(super) async fn doctor(global: &Global) -> Outcome {
         data_sets(global, &home),
     ];
     findings.push(coordinator(global, &home).await);
+    findings.extend(mirror().await);
     if global.json {
         return findings.iter().try_for_each(output::json);
     }
@@ -113,4 +114,16 @@ async fn coordinator(global: &Global, home: &Home) -> Finding {
         }
         Err(_) => Finding { what: "coordinator", ok: false, found: "named, but not reachable".to_owned() },
     }
+}
+
+/// The mirror that a worker here would use, if one is named.
+async fn mirror() -> Option<Finding> {
+    let url = std::env::var("ORCHESTRATOR_MIRROR").ok()?;
+    let reached = match Mirror::open(&url) {
+        Ok(mirror) => mirror.check().await,
+        Err(error) => Err(error),
+    };
+    let (ok, found) =
+        reached.map_or_else(|error| (false, error.to_string()), |()| (true, format!("{url} is reachable")));
+    Some(Finding { what: "mirror", ok, found })
 }

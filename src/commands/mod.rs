@@ -22,9 +22,11 @@ mod why;
 mod worker;
 mod workers;
 
+use orchestrator_proto::mirror::Mirror;
+
 use crate::{
     cli::{Cli, Command, Global},
-    exit::Outcome,
+    exit::{Failure, Outcome},
 };
 
 /// Carries out one command.
@@ -55,7 +57,9 @@ pub(crate) async fn dispatch(cli: Cli) -> Outcome {
         Command::Backup { folder } => upkeep::backup(&global, &folder).await,
         Command::Restore { folder } => upkeep::restore(&global, &folder).await,
         Command::Thin(args) => thin::thin(&global, args).await,
-        Command::Gc { older_than, dry_run } => upkeep::gc(&global, older_than, dry_run).await,
+        Command::Gc { mirror, older_than, dry_run } => {
+            upkeep::gc(&global, mirror.as_deref(), older_than, dry_run).await
+        }
         Command::Chaos(args) => chaos::chaos(&global, args).await,
         Command::Doctor => doctor::doctor(&global).await,
         Command::Completions { shell } => completions::completions(shell),
@@ -71,4 +75,9 @@ fn log_to_stderr(global: &Global) {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A log that is set up already (a test's) stays as it is.
     let _ = if global.json { log.json().try_init() } else { log.try_init() };
+}
+
+/// The mirror of that URL; nothing is asked of it yet.
+fn mirror(url: &str) -> Outcome<Mirror> {
+    Mirror::open(url).map_err(|error| Failure::request(error.to_string()))
 }

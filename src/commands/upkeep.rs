@@ -25,10 +25,13 @@ pub(super) async fn restore(global: &Global, folder: &Path) -> Outcome {
     tell(global, &copied.map_err(|error| Failure::request(error.to_string()))?, home.root())
 }
 
-/// Removes contents that nothing in the database names.
-pub(super) async fn gc(global: &Global, older_than: Duration, dry_run: bool) -> Outcome {
+/// Removes contents that nothing in the database names, from the state folder or from a mirror.
+pub(super) async fn gc(global: &Global, mirror: Option<&str>, older_than: Duration, dry_run: bool) -> Outcome {
     let home = Home::resolve(global.home.clone())?;
-    let removed = orchestrator_coordinator::gc(home.root(), older_than, dry_run).await;
+    let removed = match mirror.map(super::mirror).transpose()? {
+        None => orchestrator_coordinator::gc(home.root(), older_than, dry_run).await,
+        Some(mirror) => orchestrator_coordinator::gc_mirror(home.root(), &mirror, older_than, dry_run).await,
+    };
     let removed = removed.map_err(|error| Failure::request(error.to_string()))?;
     if global.json {
         return output::json(&removed);

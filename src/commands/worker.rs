@@ -33,6 +33,7 @@ pub(super) async fn worker(global: &Global, args: WorkerArgs) -> Outcome {
     config.labels = args.labels;
     config.min_free_bytes = args.min_free;
     config.cache_bytes = args.cache;
+    config.mirror = args.mirror.as_deref().map(super::mirror).transpose()?;
     config.send_checkpoints = args.send_checkpoints;
     config.data_folders = home.data_folders(&global.data_folders).0;
     let stop = CancellationToken::new();

@@ -1,12 +1,14 @@
-//! Content by hash on this node: fetched from the coordinator when it is not here, verified before it is used, and gone
-//! again when there is too much of it.
+//! Content by hash on this node: fetched from the mirror or the coordinator when it is not here, verified before it is used,
+//! and gone again when there is too much of it.
 
+mod mirrored;
 pub(crate) mod room;
 mod transfer;
 mod upload;
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
     fs, io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,10 +16,15 @@ use std::{
 };
 
 use experiment_spec::{ids::ContentHash, run::FailureKind};
-use orchestrator_proto::{content::ContentStore, link::Link, v1::Artifact};
+use orchestrator_proto::{content::ContentStore, link::Link, mirror::Mirror, v1::Artifact};
 use retrieval::checkpoint::CheckpointFile;
 
-use self::{room::Room, transfer::Transfers, upload::Source};
+use self::{
+    mirrored::{Mirrored, Parcel},
+    room::Room,
+    transfer::Transfers,
+    upload::Source,
+};
 use crate::backoff::Backoff;
 
 /// How often a transfer that the coordinator refuses is tried.
@@ -63,6 +70,8 @@ pub(crate) struct Cache {
     /// The store is the coordinator's own: there is no other copy to fetch.
     shared: bool,
     transfers: Transfers,
+    /// Asked before the coordinator.
+    mirror: Option<Mirrored>,
     pub(crate) room: Arc<Room>,
     /// Content that this daemon has read and found whole, with the stamp of its file then.
     verified: Mutex<HashMap<ContentHash, Stamp>>,
@@ -72,13 +81,14 @@ pub(crate) struct Cache {
 
 impl Cache {
     /// A cache of so many bytes, 0 = without a limit. What the coordinator shares is its own to look after.
-    pub(crate) fn new(blobs: ContentStore, shared: bool, limit_bytes: u64, link: Link) -> Self {
+    pub(crate) fn new(blobs: ContentStore, shared: bool, limit_bytes: u64, link: Link, mirror: Option<Mirror>) -> Self {
         let limit = (limit_bytes > 0 && !shared).then_some(limit_bytes);
         Self {
             room: Arc::new(Room::new(blobs.clone(), limit)),
             blobs,
             shared,
             transfers: Transfers::new(link),
+            mirror: mirror.filter(|_| !shared).map(Mirrored::new),
             verified: Mutex::default(),
             transfer: tokio::sync::Mutex::default(),
         }
@@ -104,8 +114,16 @@ impl Cache {
             }
             let room = Arc::clone(&self.room);
             tokio::task::spawn_blocking(move || room.tidy(bytes)).await.map_err(io::Error::other)?;
+            if let Some(mirror) = &self.mirror
+                && mirror.fetch(&self.blobs, hash, bytes).await?
+            {
+                continue;
+            }
             let refused = match self.transfers.fetch(&self.blobs, hash, bytes).await {
-                Ok(()) => continue,
+                Ok(()) => {
+                    self.offer(*hash);
+                    continue;
+                }
                 Err(CacheError::Refused { status, .. }) if status.code() == tonic::Code::NotFound => {
                     return Err(CacheError::Absent(*hash));
                 }
@@ -174,14 +192,32 @@ impl Cache {
         Ok(())
     }
 
+    /// Others will fetch this content: the mirror is to have it.
+    pub(crate) fn offer(&self, hash: ContentHash) {
+        if let Some(mirror) = &self.mirror {
+            mirror.offer(Parcel { hash, checkpoint: None });
+        }
+    }
+
+    /// Gives the mirror, if there is one, what it is to have, as long as the daemon works.
+    pub(crate) async fn keep_mirroring(&self) -> Infallible {
+        match &self.mirror {
+            Some(mirror) => mirror.keep_sending(&self.blobs).await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Makes sure that the coordinator has a checkpoint.
     ///
     /// # Errors
     /// Whatever the coordinator answers.
     pub(crate) async fn send_checkpoint(&self, file: CheckpointFile, hash: ContentHash) -> Result<(), CacheError> {
-        match self.transfers.lacks(&hash, true).await? {
-            None => Ok(()),
-            Some(offset) => self.transfers.send(Source::Checkpoint(Arc::new(file)), &hash, offset).await,
+        let Some(offset) = self.transfers.lacks(&hash, true).await? else { return Ok(()) };
+        let file = Arc::new(file);
+        self.transfers.send(Source::Checkpoint(Arc::clone(&file)), &hash, offset).await?;
+        if let Some(mirror) = &self.mirror {
+            mirror.offer(Parcel { hash, checkpoint: Some(file) });
         }
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use orchestrator_proto::v1::Gpu;
+use orchestrator_proto::{mirror::Mirror, v1::Gpu};
 use serde::{Deserialize, Serialize};
 
 /// Settings of a worker daemon.
@@ -25,6 +25,8 @@ pub struct Config {
     pub shared_blobs: bool,
     /// Most bytes of contents that are kept while no attempt needs them; 0 = no limit. Not looked at when `shared_blobs`.
     pub cache_bytes: u64,
+    /// Where contents are looked for before the coordinator is asked, and put for others. None when `shared_blobs`.
+    pub mirror: Option<Mirror>,
     /// Folders with one folder a data set, for extractions.
     pub data_folders: Vec<PathBuf>,
     /// Executable that attempts are started from, with the one argument `attempt`.
@@ -57,6 +59,7 @@ impl Config {
             blobs: folder.join("blobs"),
             shared_blobs: false,
             cache_bytes: 0,
+            mirror: None,
             data_folders: Vec::new(),
             program: program.into(),
             checkpoint_every: CheckpointPolicy::default(),

@@ -84,7 +84,7 @@ pub async fn run(config: Config, links: Links, shutdown: CancellationToken) -> R
     let floor =
         Floor { folder: config.folder.clone(), min_free_bytes: config.min_free_bytes, option: "worker --min-free" };
     let shared = Arc::new(Shared {
-        cache: Cache::new(state.blobs, config.shared_blobs, config.cache_bytes, links.contents),
+        cache: Cache::new(state.blobs, config.shared_blobs, config.cache_bytes, links.contents, config.mirror.clone()),
         own_files: FileHashes::default(),
         checkpoints: Checkpoints::new((!config.shared_blobs).then_some(config.send_checkpoints)),
         config,
@@ -118,6 +118,7 @@ pub async fn run(config: Config, links: Links, shutdown: CancellationToken) -> R
         result = poll.run(shutdown) => result,
         error = upload(&shared) => Err(error),
         never = checkpoints::keep_sending(&shared) => match never {},
+        never = Box::pin(shared.cache.keep_mirroring()) => match never {},
     }
 }
 

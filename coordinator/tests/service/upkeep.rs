@@ -3,7 +3,8 @@
 use std::{fs, path::Path, time::Duration};
 
 use experiment_spec::ids::ContentHash;
-use orchestrator_coordinator::{Coordinator, Removed, backup, gc, restore, verify};
+use orchestrator_coordinator::{Coordinator, Removed, backup, gc, gc_mirror, restore, verify};
+use orchestrator_proto::mirror::Mirror;
 use orchestrator_proto::v1::{Artifact, Chunk, Succeeded, attempt_event::Event};
 
 use crate::support::{Server, Worker, YAML, catalog, scored, scores_json, start};
@@ -216,4 +217,38 @@ async fn contents_that_nothing_names_go_once_they_are_old() {
     server.shutdown().await;
     let refused = gc(&home.path().join("blobs"), none, false).await.unwrap_err().to_string();
     assert!(refused.ends_with("is no state folder: it has no orchestrator.db"), "{refused}");
+}
+
+#[tokio::test]
+async fn what_a_mirror_has_that_nothing_names_goes_once_it_is_old() {
+    let (home, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (server, _) = with_a_model(home.path()).await;
+    let mirror = Mirror::open_with(&format!("file://{}", folder.path().display()), []).unwrap();
+    let put = async |content: &'static [u8], days: u64| {
+        let hash = ContentHash::of(content);
+        mirror.put(&hash, content.len() as u64, Box::new(content), false).await.unwrap();
+        let name = hash.to_string();
+        let file = fs::File::open(folder.path().join(&name[..2]).join(name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_hours(24 * days)).unwrap();
+    };
+    for (content, days) in [(&b"features"[..], 9), (b"data set", 9), (b"old checkpoint", 8), (b"on its way", 0)] {
+        put(content, days).await;
+    }
+    let collect = async |dry_run| gc_mirror(home.path(), &mirror, Duration::from_hours(24 * 7), dry_run).await;
+    let old = Removed { blobs: 2, bytes: 22, kept: 2 };
+    assert_eq!(collect(true).await.unwrap(), old);
+    assert_eq!(collect(false).await.unwrap(), old);
+    assert_eq!(collect(false).await.unwrap(), Removed { blobs: 0, bytes: 0, kept: 2 });
+    for (content, stays) in [(&b"features"[..], true), (b"on its way", true), (b"data set", false)] {
+        assert_eq!(mirror.object(&ContentHash::of(content)).await.unwrap().is_some(), stays);
+    }
+    let blobs = gc(home.path(), Duration::ZERO, true).await.unwrap();
+    assert_eq!((blobs.blobs, blobs.kept), (0, 2), "the coordinator's own are not touched");
+    server.shutdown().await;
+    let none = tempfile::tempdir().unwrap();
+    let refused = gc_mirror(none.path(), &mirror, Duration::ZERO, false).await.unwrap_err().to_string();
+    assert!(refused.ends_with("is no state folder: it has no orchestrator.db"), "{refused}");
+    drop(folder);
+    let refused = collect(false).await.unwrap_err().to_string();
+    assert!(refused.starts_with("mirror file:///") && refused.contains("No such file"), "{refused}");
 }

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use experiment_spec::{ids::ContentHash, run::FailureKind};
+use experiment_spec::{
+    ids::ContentHash,
+    run::{FailureKind, StepSpec},
+};
 use orchestrator_proto::v1::{Artifact, Succeeded, attempt_event::Event};
 
 use super::Watch;
@@ -38,7 +41,17 @@ impl Watch<'_> {
                 room.let_go(hash);
             }
         }
+        // What a run leaves nobody fetches; what an extraction leaves, every run of it.
+        if failed.is_none() && self.is_extraction() {
+            for hash in hashes {
+                self.shared.cache.offer(hash);
+            }
+        }
         fail_point::passes("score-before-outbox");
         failed.unwrap_or(Event::Succeeded(Succeeded { artifacts: kept, ..succeeded }))
+    }
+
+    fn is_extraction(&self) -> bool {
+        matches!(serde_json::from_str(&self.assignment.spec_json), Ok(StepSpec::Extraction(_)))
     }
 }

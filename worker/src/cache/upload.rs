@@ -76,7 +76,7 @@ impl Transfers {
 
 impl Source<'_> {
     /// Its content from the offset on, and its size in bytes.
-    fn open(&self, offset: u64) -> io::Result<(Box<dyn Read + Send>, u64)> {
+    pub(super) fn open(&self, offset: u64) -> io::Result<(Box<dyn Read + Send>, u64)> {
         match self {
             Self::Stored(path) => {
                 let mut file = fs::File::open(path).map_err(at(path))?;

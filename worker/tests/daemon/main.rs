@@ -13,6 +13,7 @@ mod external;
 mod faults;
 mod gpus;
 mod leases;
+mod mirror;
 mod steps;
 mod travel;
 mod worker;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         travel::TESTS,
         cache::TESTS,
         data::TESTS,
+        mirror::TESTS,
     ]
     .concat();
     if arguments.iter().any(|argument| argument == "--list") {

@@ -51,6 +51,12 @@ pub(crate) fn step(method: &str, iterations: u64) -> StepSpec {
     })
 }
 
+/// The extraction that such a step reads the features of.
+pub(crate) fn extraction() -> StepSpec {
+    let StepSpec::Run(run) = step("toy", 1) else { unreachable!("a run") };
+    StepSpec::Extraction(run.features)
+}
+
 /// A run of the real CM-GANs, the ablation CAE: the encoders and decoders alone, narrow, for 20 iterations.
 pub(crate) fn cae() -> StepSpec {
     let StepSpec::Run(toy) = step("cm-gans", 1) else { unreachable!("a run") };
@@ -96,7 +102,7 @@ impl Compute for Steps {
         resume: Option<Checkpoint>,
         observer: &mut dyn Observer,
     ) -> Result<Computed> {
-        let StepSpec::Run(spec) = &start.spec else { return Err(Error::User("runs only".into())) };
+        let StepSpec::Run(spec) = &start.spec else { return leave_weights(start) };
         match spec.method.as_str() {
             "cm-gans" => {
                 let kind = retrieval::kind::kind(Backend::Cpu);
@@ -139,12 +145,7 @@ impl Compute for Steps {
                 observer.log(&format!("{shown:?}"));
                 return Ok(Computed { scores_json: kind, artifacts: Vec::new() });
             }
-            "large" => {
-                let values = Values::F64((0..LARGE).map(f64::from).collect());
-                let tensor = NamedTensor { name: "weights".into(), shape: vec![LARGE as usize], values };
-                write_tensors(&start.folder.join(MODEL), &[tensor], &BTreeMap::new())?;
-                return Ok(Computed { scores_json: "{}".into(), artifacts: vec![MODEL.into()] });
-            }
+            "large" => return leave_weights(start),
             "escape" => {
                 let outside = Computed { scores_json: "{}".into(), artifacts: vec!["../attempt".into()] };
                 return Ok(outside);
@@ -153,6 +154,13 @@ impl Compute for Steps {
         }
         train(spec.seed, start, resume, observer)
     }
+}
+
+fn leave_weights(start: &Start) -> Result<Computed> {
+    let values = Values::F64((0..LARGE).map(f64::from).collect());
+    let tensor = NamedTensor { name: "weights".into(), shape: vec![LARGE as usize], values };
+    write_tensors(&start.folder.join(MODEL), &[tensor], &BTreeMap::new())?;
+    Ok(Computed { scores_json: "{}".into(), artifacts: vec![MODEL.into()] })
 }
 
 fn train(iterations: u64, start: &Start, resume: Option<Checkpoint>, observer: &mut dyn Observer) -> Result<Computed> {
