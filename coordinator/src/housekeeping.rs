@@ -65,9 +65,8 @@ impl Housekeeper {
         self.contents.set_database_bytes(kept::database_bytes(&self.readers).await?);
         if self.counted.is_none_or(|at| at.elapsed() > RECOUNT) {
             let contents = Arc::clone(&self.contents);
-            match tokio::task::spawn_blocking(move || contents.recount()).await {
-                Ok(Err(error)) => tracing::warn!(%error, "the contents could not be counted"),
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(move || contents.recount()).await {
+                tracing::warn!(%error, "the contents could not be counted");
             }
             self.counted = Some(Instant::now());
         }

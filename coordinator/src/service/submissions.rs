@@ -251,7 +251,7 @@ async fn queue(
         let is_run = new.needs.is_some();
         let id = match known.get(&new.fingerprint) {
             // What is forced is computed again, but not twice at a time; its features are not.
-            Some(found) if !(force && is_run && found.state == State::Succeeded) && !lost.contains(&found.id) => {
+            Some(found) if !(lost.contains(&found.id) || force && is_run && found.state == State::Succeeded) => {
                 already_scored += u32::from(is_run && found.state == State::Succeeded);
                 if found.state.next() == [State::Queued] {
                     let (resources, retries, expected_ms) = (new.resources.clone(), new.retries, new.expected_ms);

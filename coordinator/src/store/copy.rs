@@ -76,18 +76,21 @@ pub(crate) async fn verified(path: &Path) -> Result<(Vec<String>, Vec<ContentHas
 async fn contents(db: &mut SqliteConnection) -> Result<(Vec<ContentHash>, Vec<ContentHash>), DatabaseError> {
     // A database of an older schema that nobody has opened since has no keep rules and no checkpoints.
     let rules = "SELECT name FROM pragma_table_info('artifacts') WHERE name = 'removed_at_ms'";
-    let artifacts = match exists(db, rules).await? {
-        true => hashes(db, "SELECT DISTINCT hash FROM artifacts WHERE removed_at_ms IS NULL ORDER BY 1").await?,
-        false => hashes(db, "SELECT DISTINCT hash FROM artifacts ORDER BY 1").await?,
+    let artifacts = if exists(db, rules).await? {
+        "SELECT DISTINCT hash FROM artifacts WHERE removed_at_ms IS NULL"
+    } else {
+        "SELECT DISTINCT hash FROM artifacts"
     };
+    let artifacts = hashes(db, artifacts).await?;
     let programs =
         "SELECT DISTINCT file.value ->> 'hash' FROM steps, json_each(steps.spec_json, '$.run.program.files') AS file";
     let mut blobs = [artifacts, hashes(db, programs).await?].concat();
     blobs.sort_unstable();
     blobs.dedup();
-    let checkpoints = match exists(db, "SELECT name FROM pragma_table_list WHERE name = 'checkpoints'").await? {
-        true => hashes(db, "SELECT DISTINCT hash FROM checkpoints ORDER BY 1").await?,
-        false => Vec::new(),
+    let checkpoints = if exists(db, "SELECT name FROM pragma_table_list WHERE name = 'checkpoints'").await? {
+        hashes(db, "SELECT DISTINCT hash FROM checkpoints ORDER BY 1").await?
+    } else {
+        Vec::new()
     };
     Ok((blobs, checkpoints))
 }

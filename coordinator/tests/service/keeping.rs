@@ -198,7 +198,8 @@ async fn a_folder_that_holds_too_much_gives_nothing_out_until_there_is_room() {
     let mut server = start_with(config).await;
     server.submit(ONE_RUN).await;
     let mut worker = Worker::join(&mut server, "one", 1).await;
-    let large = put(&mut server, MODEL, &[7; 1 << 20].repeat(4)).await;
+    let large = vec![7; 4 << 20];
+    put(&mut server, MODEL, &large).await;
     let halted = loop {
         let halted = server.submissions.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner().halted;
         if !halted.is_empty() {
@@ -218,7 +219,7 @@ async fn a_folder_that_holds_too_much_gives_nothing_out_until_there_is_room() {
     worker.register(&mut server).await;
     assert_eq!(worker.poll(&mut server).await.assignments, []);
     orchestrator_coordinator::gc(home.path(), Duration::ZERO, false).await.unwrap();
-    assert!(!has(home.path(), &[7; 1 << 20].repeat(4)), "{large:?}");
+    assert!(!has(home.path(), &large));
     server.shutdown().await;
     let mut server = start_with(Config { max_bytes: 4 << 20, ..impatient(home.path()) }).await;
     worker.register(&mut server).await;

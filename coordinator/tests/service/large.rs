@@ -6,18 +6,13 @@ use experiment_spec::catalog::{Catalog, ParameterKind};
 use orchestrator_coordinator::Config;
 use orchestrator_proto::v1::{self, SubmitRequest, SubmitResponse};
 
-use crate::support::{ONE_RUN, Server, Worker, catalog, extracted, start_with, started};
+use crate::support::{ONE_RUN, Server, Worker, catalog, extracted, rows, start_with, started};
 
 /// The toy method with many more values.
 fn many_slopes() -> Catalog {
     let mut catalog = catalog();
     catalog.methods[0].parameters[0].kind = ParameterKind::Integer { min: 1, max: 1_000_000 };
     catalog
-}
-
-/// A row each of these numbers.
-fn rows(numbers: std::ops::Range<u32>) -> String {
-    numbers.map(|n| format!("  - {{ method: linear, label: R{n}, slope: {n} }}\n")).collect()
 }
 
 /// A coordinator whose one worker is at work on run 2, under a lease that a long silence would cost it.
@@ -62,8 +57,8 @@ async fn ten_thousand_cells_are_one_submission() {
         let values: Vec<_> = (100 * n + 10..100 * n + 110).map(|slope| slope.to_string()).collect();
         format!("  - {{ method: linear, label: R{n}, slope: [{}] }}\n", values.join(", "))
     };
-    let cells: String = (0..100).map(row).collect();
-    let yaml = format!("name: cells\ndatasets: [points]\nseeds: 1\nmethods:\n{cells}");
+    let cells: Vec<_> = (0..100).map(row).collect();
+    let yaml = format!("name: cells\ndatasets: [points]\nseeds: 1\nmethods:\n{}", cells.concat());
     let answer = submit(&mut server, &mut worker, yaml.clone()).await;
     assert_eq!((answer.problems, answer.runs), (vec![], 10_000));
     assert_eq!(queued(&mut server, "cells").await, 10_000);

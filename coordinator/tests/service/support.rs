@@ -193,6 +193,12 @@ pub(crate) struct Worker {
     pub(crate) outbox: Vec<Report>,
 }
 
+/// Rows of a submission, one with each of these slopes.
+pub(crate) fn rows(slopes: std::ops::Range<u32>) -> String {
+    let rows: Vec<_> = slopes.map(|n| format!("  - {{ method: linear, label: R{n}, slope: {n} }}\n")).collect();
+    rows.concat()
+}
+
 /// One run of the toy method.
 pub(crate) const ONE_RUN: &str = "name: one\ndatasets: [points]\nseeds: 1\nmethods: [linear]\n";
 

@@ -18,7 +18,7 @@ use orchestrator_proto::{
 
 use crate::{
     disk::Disk,
-    support::{Server, Worker, catalog, extracted, scores_json, start_with},
+    support::{Server, Worker, catalog, extracted, rows, scores_json, start_with},
 };
 
 const WORKERS: usize = 6;
@@ -79,7 +79,10 @@ impl Seat {
     /// All that a run says and leaves.
     async fn work(&mut self, run: i64, attempt: u32) {
         self.worker.started(run, attempt, 0);
-        let point = |iteration| MetricPoint { name: "loss".to_owned(), iteration, value: 1.0 / (iteration + 1) as f64 };
+        let point = |iteration: u32| {
+            let value = 1.0 / f64::from(iteration + 1);
+            MetricPoint { name: "loss".to_owned(), iteration: iteration.into(), value }
+        };
         self.worker.report(run, attempt, Event::Metrics(Metrics { points: (0..60).map(point).collect() }));
         for line in 0..10 {
             let text = format!("epoch {line} of a run that says what it does");
@@ -125,8 +128,7 @@ impl Seat {
 }
 
 async fn submit(server: &mut Server) {
-    let rows: String = (1..10).map(|n| format!("  - {{ method: linear, label: S{n}, slope: {n} }}\n")).collect();
-    server.submit(&format!("name: year\ndatasets: [points]\nseeds: 1000\nmethods:\n{rows}")).await;
+    server.submit(&format!("name: year\ndatasets: [points]\nseeds: 1000\nmethods:\n{}", rows(1..10))).await;
     let more: Vec<String> = (1001..=2000).map(|seed| seed.to_string()).collect();
     let yaml = format!("name: more\ndatasets: [points]\nseeds: [{}]\nmethods: [linear]\n", more.join(", "));
     server.submit(&yaml).await;
