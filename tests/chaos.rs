@@ -51,7 +51,7 @@ fn a_short_trial_passes_and_its_sheet_says_what_was_tried() {
     assert_eq!(sheet["folder"], serde_json::Value::Null);
     let faults = sheet["faults"].as_object().unwrap();
     let carried_out: u64 = faults.values().map(|count| count.as_u64().unwrap()).sum();
-    assert!(faults.len() == 15 && carried_out > 5, "{faults:?}");
+    assert!(faults.len() == 19 && carried_out > 5, "{faults:?}");
     let checks = sheet["checks"].as_array().unwrap();
     assert!(checks.len() == 9 && checks.iter().all(|check| check["passed"] == true), "{checks:?}");
     leaves_nothing(&lab);

@@ -10,6 +10,7 @@ use super::{
     damage::{self, Damaged},
     faults::Fault,
     fleet::{Fleet, LEASE, Who},
+    network::{Line, Weather},
     random::Draws,
     users::Users,
 };
@@ -19,6 +20,8 @@ use crate::exit::{Failure, Outcome};
 const DOWN: Duration = Duration::from_secs(1);
 /// For how long a disk is full, content damaged, a submission paused or a worker drained.
 const WHILE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(6));
+/// Every part on a slow network comes so much later.
+const LATE: Duration = Duration::from_millis(500);
 /// How soon what could not be undone (nobody answered) is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -32,6 +35,8 @@ enum Recovery {
     GoOn(Who),
     MakeRoom(Who),
     Mend(Damaged),
+    /// The network of this worker is as it should be.
+    Heal(usize),
     Resume(i64),
     TakeBack(String),
 }
@@ -91,6 +96,9 @@ impl Disturbance {
             | Fault::WorkerDiskFull
             | Fault::WorkerFolderDamaged
             | Fault::WorkerContentDamaged => self.at_a_worker(fault, fleet).await,
+            Fault::NetworkCut | Fault::NetworkCutOneWay | Fault::NetworkRefused | Fault::NetworkSlow => {
+                Ok(self.on_the_way(fault, fleet))
+            }
             Fault::AttemptKilled => {
                 let homes = fleet.workers.iter().map(|worker| &worker.daemon.home);
                 let attempts: Vec<_> = homes.flat_map(|home| daemon::attempts_of(home)).collect();
@@ -178,6 +186,31 @@ impl Disturbance {
         Ok(Some(member.daemon.name.clone()))
     }
 
+    /// Between a worker and the coordinator, for less than a lease or for more.
+    fn on_the_way(&mut self, fault: Fault, fleet: &Fleet) -> Option<String> {
+        let fine = |index: &usize| fleet.workers[*index].line.as_ref().is_some_and(Line::is_fine);
+        let fine: Vec<_> = fleet.workers_at_work().into_iter().filter(fine).collect();
+        let index = *self.draws.one_of(&fine)?;
+        let weather = match fault {
+            Fault::NetworkCut => Weather::Cut { outward: true, inward: true },
+            Fault::NetworkCutOneWay => {
+                let outward = self.draws.below(2) == 0;
+                Weather::Cut { outward, inward: !outward }
+            }
+            Fault::NetworkRefused => Weather::Refused,
+            _ => Weather::Slow(LATE),
+        };
+        let member = &fleet.workers[index];
+        member.line.as_ref()?.set(weather);
+        self.later((DOWN, LEASE * 2), Recovery::Heal(index));
+        let name = &member.daemon.name;
+        Some(match weather {
+            Weather::Cut { outward: true, inward: false } => format!("from {name}"),
+            Weather::Cut { outward: false, inward: true } => format!("to {name}"),
+            _ => name.clone(),
+        })
+    }
+
     /// Has a daemon started again that ended for want of room.
     pub(super) fn restart(&mut self, who: Who) {
         self.due.push((Instant::now() + DOWN, Recovery::Start(who)));
@@ -211,6 +244,10 @@ async fn undo(recovery: &Recovery, fleet: &mut Fleet, users: &mut Users) -> Outc
             .map(|()| true)
             .or_else(|error| if error.kind() == std::io::ErrorKind::StorageFull { Ok(false) } else { Err(error) })
             .map_err(|error| Failure::request(format!("damaged content could not be mended: {error}"))),
+        Recovery::Heal(index) => {
+            fleet.workers[*index].line.iter().for_each(|line| line.set(Weather::Fine));
+            Ok(true)
+        }
         Recovery::Resume(id) => Ok(users.steer(*id, false).await),
         Recovery::TakeBack(name) => Ok(users.drain(name, true).await),
     }

@@ -1,5 +1,5 @@
-//! What goes wrong: one line a kind of fault. A further kind (of the network, say) is a variant, a line in [`Fault::ALL`],
-//! and an arm where faults are carried out (`disturbance.rs`).
+//! What goes wrong: one line a kind of fault. A further kind is a variant, a line in [`Fault::ALL`], and an arm where faults
+//! are carried out (`disturbance.rs`).
 
 use super::random::Draws;
 
@@ -17,6 +17,10 @@ pub(super) enum Fault {
     WorkerFolderDamaged,
     WorkerContentDamaged,
     AttemptKilled,
+    NetworkCut,
+    NetworkCutOneWay,
+    NetworkRefused,
+    NetworkSlow,
     Cancelled,
     TriedAgain,
     Paused,
@@ -25,7 +29,7 @@ pub(super) enum Fault {
 
 impl Fault {
     /// Each with its name on the sheet and how often it is in a deck.
-    pub(super) const ALL: [(Self, &'static str, usize); 15] = [
+    pub(super) const ALL: [(Self, &'static str, usize); 19] = [
         (Self::CoordinatorKilled, "coordinator killed (kill -9), started again at once", 3),
         (Self::CoordinatorAway, "coordinator killed, away for longer than a lease", 1),
         (Self::CoordinatorStopped, "coordinator stands still (SIGSTOP) for longer than a lease", 1),
@@ -37,6 +41,10 @@ impl Fault {
         (Self::WorkerFolderDamaged, "worker killed, bytes of its outbox and checkpoints flipped", 1),
         (Self::WorkerContentDamaged, "content at a worker damaged", 1),
         (Self::AttemptKilled, "attempt killed (kill -9)", 2),
+        (Self::NetworkCut, "worker's network cut: nothing comes through, nobody is told", 2),
+        (Self::NetworkCutOneWay, "worker's network cut one way", 2),
+        (Self::NetworkRefused, "worker's connections broken, new ones refused", 1),
+        (Self::NetworkSlow, "worker's network slow: every part half a second late", 1),
         (Self::Cancelled, "user cancels a submission", 1),
         (Self::TriedAgain, "user has a submission tried again", 1),
         (Self::Paused, "user pauses a submission, resumes it later", 1),

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{daemon::Daemon, disk::Disk};
+use super::{daemon::Daemon, disk::Disk, network::Line};
 use crate::exit::{Failure, Outcome};
 
 /// Cores that each worker offers: two, so that there is something to over-commit.
@@ -32,6 +32,8 @@ pub(super) struct Member {
     pub(super) daemon: Daemon,
     /// None where no file system may be mounted.
     disk: Option<Disk>,
+    /// A worker's way to the coordinator.
+    pub(super) line: Option<Line>,
     arguments: Vec<String>,
     lacks_room: bool,
 }
@@ -91,24 +93,26 @@ impl Fleet {
         let url = format!("http://{listen}");
         let lease = format!("{}s", LEASE.as_secs());
         let serve = ["serve".to_owned(), "--listen".to_owned(), listen.to_string(), "--lease".to_owned(), lease];
-        let member = |name: String, arguments: Vec<String>| {
+        let member = |name: String, line: Option<Line>, arguments: Vec<String>| {
             let home = folder.join(&name);
             fs::create_dir_all(&home).map_err(fail)?;
             let log = folder.join(format!("{name}.log"));
             let disk = Disk::mount(&home);
-            Ok::<_, Failure>(Member { daemon: Daemon::new(name, home, log), disk, arguments, lacks_room: false })
+            Ok::<_, Failure>(Member { daemon: Daemon::new(name, home, log), disk, line, arguments, lacks_room: false })
         };
         let worker = |number: u32| {
             let (name, cpus) = (format!("worker-{number}"), CPUS.to_string());
+            let line = Line::lay(listen).map_err(fail)?;
+            let url = line.url();
             let options = ["--coordinator", &url, "--name", &name, "--cpus", &cpus];
             let arguments = ["worker"].into_iter().chain(options).chain(["--checkpoint-every", CHECKPOINT_EVERY]);
             let arguments = arguments.map(str::to_owned).collect();
-            member(name, arguments)
+            member(name, Some(line), arguments)
         };
         let workers = (1..=workers).map(worker).collect::<Outcome<_>>()?;
         Ok(Self {
             folder: folder.to_owned(),
-            coordinator: member("coordinator".to_owned(), serve.to_vec())?,
+            coordinator: member("coordinator".to_owned(), None, serve.to_vec())?,
             workers,
             url,
         })

@@ -9,6 +9,7 @@ mod disturbance;
 mod evidence;
 mod faults;
 mod fleet;
+mod network;
 mod random;
 mod rest;
 mod sheet;

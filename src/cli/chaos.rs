@@ -10,10 +10,10 @@ Try out here what is promised: a throw-away fleet, killed, halted and damaged on
 
 A coordinator and workers are started as processes of their own, in a temporary folder, and given small submissions. For the \
 time that is named they suffer faults drawn from the seed: `kill -9` and SIGSTOP of coordinator, workers and attempts, full \
-disks (real ones where file systems may be mounted), flipped bytes in outboxes, checkpoints and contents, and users who cancel, \
-retry, pause and drain meanwhile. Then the faults cease, everything must come to rest, and it is checked that nothing \
-acknowledged was lost, no run has two accepted scores, no worker was over-committed, and every score is byte for byte that of an \
-undisturbed run. The sheet says how often each fault happened and which checks passed.
+disks (real ones where file systems may be mounted), flipped bytes in outboxes, checkpoints and contents, networks that are cut, \
+cut one way, broken or slow, and users who cancel, retry, pause and drain meanwhile. Then the faults cease, everything must come \
+to rest, and it is checked that nothing acknowledged was lost, no run has two accepted scores, no worker was over-committed, and \
+every score is byte for byte that of an undisturbed run. The sheet says how often each fault happened and which checks passed.
 
 Nothing of yours is touched: no state folder is read, only loopback is used. It keeps two cores busy and takes some hundred MiB \
 of memory and disk. The folder is removed at the end; when a check fails it is kept, and its path printed.";
