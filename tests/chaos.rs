@@ -52,6 +52,10 @@ fn a_short_trial_passes_and_its_sheet_says_what_was_tried() {
     let faults = sheet["faults"].as_object().unwrap();
     let carried_out: u64 = faults.values().map(|count| count.as_u64().unwrap()).sum();
     assert!(faults.len() == 19 && carried_out > 5, "{faults:?}");
+    // Faults of the network are carried out, not only counted.
+    let of_network = faults.iter().filter(|(name, _)| name.contains("network") || name.contains("connections"));
+    let of_network: u64 = of_network.map(|(_, count)| count.as_u64().unwrap()).sum();
+    assert!(of_network > 0 && sheet["network_hindrances"].as_u64() > Some(0), "{sheet}");
     let checks = sheet["checks"].as_array().unwrap();
     assert!(checks.len() == 9 && checks.iter().all(|check| check["passed"] == true), "{checks:?}");
     leaves_nothing(&lab);

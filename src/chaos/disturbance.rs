@@ -20,7 +20,7 @@ use crate::exit::{Failure, Outcome};
 const DOWN: Duration = Duration::from_secs(1);
 /// For how long a disk is full, content damaged, a submission paused or a worker drained.
 const WHILE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(6));
-/// Every part on a slow network comes so much later.
+/// On a slow network one part after the other comes so much later.
 const LATE: Duration = Duration::from_millis(500);
 /// How soon what could not be undone (nobody answered) is tried again.
 const AGAIN: Duration = Duration::from_millis(500);

@@ -44,7 +44,7 @@ impl Fault {
         (Self::NetworkCut, "worker's network cut: nothing comes through, nobody is told", 2),
         (Self::NetworkCutOneWay, "worker's network cut one way", 2),
         (Self::NetworkRefused, "worker's connections broken, new ones refused", 1),
-        (Self::NetworkSlow, "worker's network slow: every part half a second late", 1),
+        (Self::NetworkSlow, "worker's network slow: half a second a part", 1),
         (Self::Cancelled, "user cancels a submission", 1),
         (Self::TriedAgain, "user has a submission tried again", 1),
         (Self::Paused, "user pauses a submission, resumes it later", 1),

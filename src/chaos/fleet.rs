@@ -134,6 +134,11 @@ impl Fleet {
         (0..self.workers.len()).filter(|index| self.workers[*index].daemon.is_at_work()).collect()
     }
 
+    /// How often networks have hindered what was said.
+    pub(super) fn hindered(&self) -> u64 {
+        self.workers.iter().filter_map(|worker| worker.line.as_ref()).map(Line::hindered).sum()
+    }
+
     /// Whether disks are really filled, or only said to be.
     pub(super) fn has_disks(&self) -> bool {
         self.coordinator.disk.is_some() && self.workers.iter().all(|worker| worker.disk.is_some())

@@ -3,6 +3,10 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,7 +33,7 @@ pub(super) enum Weather {
     },
     /// Connections break, and new ones are refused.
     Refused,
-    /// Every part comes so much later.
+    /// One part after the other comes so much later, so that little comes through as well.
     Slow(Duration),
 }
 
@@ -45,6 +49,8 @@ impl Weather {
 pub(super) struct Line {
     address: SocketAddr,
     weather: watch::Sender<Weather>,
+    /// Parts that were held up, and connections that were broken.
+    hindered: Arc<AtomicU64>,
     task: AbortHandle,
 }
 
@@ -60,13 +66,20 @@ impl Line {
         let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = free.local_addr()?;
         let (weather, seen) = watch::channel(Weather::Fine);
-        let task = tokio::spawn(keep(address, coordinator, seen)).abort_handle();
-        Ok(Self { address, weather, task })
+        let hindered = Arc::default();
+        let way = Way { weather: seen, hindered: Arc::clone(&hindered) };
+        let task = tokio::spawn(keep(address, coordinator, way)).abort_handle();
+        Ok(Self { address, weather, hindered, task })
     }
 
     /// Where the worker calls.
     pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// How often it has hindered what was said over it.
+    pub(super) fn hindered(&self) -> u64 {
+        self.hindered.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_fine(&self) -> bool {
@@ -78,13 +91,40 @@ impl Line {
     }
 }
 
+/// What each part of a line sees and counts.
+#[derive(Clone)]
+struct Way {
+    weather: watch::Receiver<Weather>,
+    hindered: Arc<AtomicU64>,
+}
+
+impl Way {
+    /// Waits until the weather is so; for ever when nobody makes it any more.
+    async fn until(&mut self, is_so: impl FnMut(&Weather) -> bool) -> Weather {
+        match self.weather.wait_for(is_so).await.map(|now| *now) {
+            Ok(now) => now,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Waits until something comes through this way.
+    async fn open(&mut self, outward: bool) -> Weather {
+        if !self.weather.borrow().passes(outward) {
+            self.note();
+        }
+        self.until(|now| now.passes(outward)).await
+    }
+
+    fn note(&self) {
+        self.hindered.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// Listens while somebody listens at the other end.
-async fn keep(address: SocketAddr, coordinator: SocketAddr, mut weather: watch::Receiver<Weather>) {
+async fn keep(address: SocketAddr, coordinator: SocketAddr, mut way: Way) {
     let mut passing = JoinSet::new();
     loop {
-        if weather.wait_for(|now| *now != Weather::Refused).await.is_err() {
-            return;
-        }
+        way.until(|now| *now != Weather::Refused).await;
         let (Ok(_), Ok(listener)) = (TcpStream::connect(coordinator).await, TcpListener::bind(address).await) else {
             tokio::time::sleep(AGAIN).await;
             continue;
@@ -92,58 +132,51 @@ async fn keep(address: SocketAddr, coordinator: SocketAddr, mut weather: watch::
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                refused = weather.wait_for(|now| *now == Weather::Refused) => {
-                    drop(refused);
-                    break;
-                }
+                _ = way.until(|now| *now == Weather::Refused) => break,
             };
-            let Ok((worker, _)) = accepted else { continue };
+            let Ok((worker, _)) = accepted else {
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            };
             let Ok(there) = TcpStream::connect(coordinator).await else { break };
-            passing.spawn(pass(worker, there, weather.clone()));
+            passing.spawn(pass(worker, there, way.clone()));
             while passing.try_join_next().is_some() {}
         }
     }
 }
 
 /// Passes on what two ends say to one another, until both have said all or connections break.
-async fn pass(worker: TcpStream, coordinator: TcpStream, mut weather: watch::Receiver<Weather>) {
+async fn pass(worker: TcpStream, coordinator: TcpStream, mut way: Way) {
     // Small requests are not to wait for one another.
     if worker.set_nodelay(true).and(coordinator.set_nodelay(true)).is_err() {
         return;
     }
     let (from_worker, to_worker) = worker.into_split();
     let (from_coordinator, to_coordinator) = coordinator.into_split();
-    let outward = pump(from_worker, to_coordinator, weather.clone(), true);
-    let inward = pump(from_coordinator, to_worker, weather.clone(), false);
+    let outward = pump(from_worker, to_coordinator, way.clone(), true);
+    let inward = pump(from_coordinator, to_worker, way.clone(), false);
     // Whoever breaks off does so for both.
     let both = async { tokio::try_join!(outward, inward) };
     tokio::select! {
         _ = both => {}
-        () = refused(&mut weather) => {}
+        _ = way.until(|now| *now == Weather::Refused) => way.note(),
     }
 }
 
-async fn refused(weather: &mut watch::Receiver<Weather>) {
-    if weather.wait_for(|now| *now == Weather::Refused).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-/// One way of a connection. While it is cut nothing is read: what was sent meanwhile comes when it is healed, as what TCP
-/// sends again does.
+/// One way of a connection. While it is cut what was said waits, and comes when it is healed, as what TCP sends again
+/// does.
 async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    mut weather: watch::Receiver<Weather>,
+    mut way: Way,
     outward: bool,
 ) -> io::Result<()> {
     let mut part = vec![0; PART];
     loop {
-        open(&mut weather, outward).await?;
         let read = from.read(&mut part).await?;
         // It may have been cut, or have slowed down, while nothing was said.
-        let now = open(&mut weather, outward).await?;
-        if let Weather::Slow(by) = now {
+        if let Weather::Slow(by) = way.open(outward).await {
+            way.note();
             tokio::time::sleep(by).await;
         }
         if read == 0 {
@@ -151,11 +184,6 @@ async fn pump(
         }
         to.write_all(&part[..read]).await?;
     }
-}
-
-/// Waits until something comes through this way.
-async fn open(weather: &mut watch::Receiver<Weather>, outward: bool) -> io::Result<Weather> {
-    weather.wait_for(|now| now.passes(outward)).await.map(|now| *now).map_err(io::Error::other)
 }
 
 #[cfg(test)]
@@ -224,6 +252,7 @@ mod tests {
             tokio::time::timeout(LIMIT, stream.read_exact(&mut late)).await.unwrap().unwrap();
             assert_eq!(&late, b"lost?");
         }
+        assert_eq!(line.hindered(), 3, "once a word");
         line.set(Weather::Slow(SILENCE));
         let began = std::time::Instant::now();
         said(&mut stream, b"slow", LIMIT).await.unwrap().unwrap();
@@ -238,6 +267,7 @@ mod tests {
         said(&mut stream, b"fine", LIMIT).await.unwrap().unwrap();
         line.set(Weather::Refused);
         assert!(said(&mut stream, b"broken", LIMIT).await.unwrap().is_err());
+        assert_eq!(line.hindered(), 1);
         while TcpStream::connect(line.address).await.is_ok() {
             tokio::time::sleep(AGAIN / 10).await;
         }

@@ -17,6 +17,8 @@ pub(super) struct Sheet {
     /// Whether disks were really filled.
     pub(super) has_disks: bool,
     pub(super) counts: BTreeMap<Fault, u32>,
+    /// How often networks have hindered what was said.
+    pub(super) hindered: u64,
     pub(super) verdicts: Vec<Verdict>,
     /// Where everything still lies, if it does.
     pub(super) kept: Option<PathBuf>,
@@ -37,6 +39,7 @@ impl Sheet {
                 "seconds": self.disturbed.as_secs_f64(),
                 "disks_filled": self.has_disks,
                 "faults": faults,
+                "network_hindrances": self.hindered,
                 "checks": self.verdicts,
                 "folder": self.kept,
             }));

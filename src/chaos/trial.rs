@@ -275,6 +275,7 @@ impl Trial {
             disturbed: self.disturbed,
             has_disks: self.fleet.has_disks(),
             counts: self.disturbance.counts.clone(),
+            hindered: self.fleet.hindered(),
             verdicts,
             kept: None,
         }
