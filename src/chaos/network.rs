@@ -173,12 +173,13 @@ async fn pump(
 ) -> io::Result<()> {
     let mut part = vec![0; PART];
     loop {
-        let read = from.read(&mut part).await?;
-        // It may have been cut, or have slowed down, while nothing was said.
+        let read = from.read(&mut part).await;
+        // It may have been cut, or have slowed down, while nothing was said; that an end is gone is news as well.
         if let Weather::Slow(by) = way.open(outward).await {
             way.note();
             tokio::time::sleep(by).await;
         }
+        let read = read?;
         if read == 0 {
             return to.shutdown().await;
         }

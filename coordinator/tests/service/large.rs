@@ -44,19 +44,26 @@ async fn submit(server: &mut Server, worker: &mut Worker, yaml: String) -> Submi
     answer.await.unwrap()
 }
 
+/// A hundred values of a grid.
+fn slopes(from: u32) -> String {
+    (from..from + 100).map(|slope| slope.to_string()).collect::<Vec<_>>().join(", ")
+}
+
 async fn queued(server: &mut Server, name: &str) -> u32 {
     let request = v1::ListSubmissionsRequest { name_or_id: name.to_owned(), limit: 0 };
     server.submissions.list_submissions(request).await.unwrap().into_inner().submissions[0].queued
+}
+
+async fn submissions(server: &mut Server) -> usize {
+    let all = v1::ListSubmissionsRequest::default();
+    server.submissions.list_submissions(all).await.unwrap().into_inner().submissions.len()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_cells_are_one_submission() {
     let home = tempfile::tempdir().unwrap();
     let (mut server, mut worker) = at_work(home.path()).await;
-    let row = |n: u32| {
-        let values: Vec<_> = (100 * n + 10..100 * n + 110).map(|slope| slope.to_string()).collect();
-        format!("  - {{ method: linear, label: R{n}, slope: [{}] }}\n", values.join(", "))
-    };
+    let row = |n: u32| format!("  - {{ method: linear, label: R{n}, slope: [{}] }}\n", slopes(100 * n + 10));
     let cells: Vec<_> = (0..100).map(row).collect();
     let yaml = format!("name: cells\ndatasets: [points]\nseeds: 1\nmethods:\n{}", cells.concat());
     let answer = submit(&mut server, &mut worker, yaml.clone()).await;
@@ -71,17 +78,7 @@ async fn ten_thousand_cells_are_one_submission() {
     let answer = submit(&mut server, &mut worker, one_more).await;
     let sentence = &answer.problems[0].message;
     assert!(sentence.starts_with("too many runs: data sets x rows may be 10000"), "{sentence}");
-    assert_eq!(
-        server
-            .submissions
-            .list_submissions(v1::ListSubmissionsRequest::default())
-            .await
-            .unwrap()
-            .into_inner()
-            .submissions
-            .len(),
-        2
-    );
+    assert_eq!(submissions(&mut server).await, 2, "nothing was changed");
     server.shutdown().await;
 }
 
@@ -93,8 +90,13 @@ async fn a_hundred_thousand_runs_are_one_submission_and_survive_a_restart() {
     let answer = submit(&mut server, &mut worker, yaml(100)).await;
     assert_eq!((answer.problems, answer.runs), (vec![], 100_000));
     assert_eq!(queued(&mut server, "runs").await, 100_000);
-    let sentence = &submit(&mut server, &mut worker, yaml(101)).await.problems[0].message;
-    assert!(sentence.contains("times seeds 100000, here 1000 and 101000"), "{sentence}");
+    // One run more than may be: 9,091 cells of 11 seeds.
+    let row = |n: u32| format!("  - {{ method: linear, label: G{n}, slope: [{}] }}\n", slopes(100 * n + 2_000));
+    let cells: Vec<_> = (0..90).map(row).chain([rows(10..101)]).collect();
+    let too_many = format!("name: more\ndatasets: [points]\nseeds: 11\nmethods:\n{}", cells.concat());
+    let sentence = &submit(&mut server, &mut worker, too_many).await.problems[0].message;
+    assert!(sentence.contains("times seeds 100000, here 9091 and 100001"), "{sentence}");
+    assert_eq!(submissions(&mut server).await, 2, "nothing was changed");
     let page = v1::ListStepsRequest { submission: "runs".to_owned(), ..v1::ListStepsRequest::default() };
     assert_eq!(server.submissions.list_steps(page).await.unwrap().into_inner().steps.len(), 10_000, "a page");
 
