@@ -156,7 +156,7 @@ impl Source {
         let path = self.path.display();
         tracing::error!(%path, "content is damaged");
         match self.store.map(|store| store.remove(hash)) {
-            None => Status::data_loss(format!("{path} has changed since the coordinator was started")),
+            None => Status::data_loss(format!("{path} changed while it was read; try again when nobody writes to it")),
             Some(Ok(())) => Status::data_loss(format!("{path} was damaged and has been removed")),
             Some(Err(error)) => Status::data_loss(format!("{path} is damaged and could not be removed: {error}")),
         }
